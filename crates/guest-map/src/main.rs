@@ -1,0 +1,4 @@
+//! Plans, checks and prints the guest-physical memory map of a virtual machine.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
+mod convert;
+mod error;
+mod flags;
+mod memory_type;
+
+pub use error::FlagsError;
+pub use flags::MappingFlags;
+pub use memory_type::MemoryType;
