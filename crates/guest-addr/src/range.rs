@@ -191,6 +191,17 @@ impl<S: AddressSpace> AddressRange<S> {
     }
 }
 
+/// The one byte at an address.
+impl<S: AddressSpace> From<Address<S>> for AddressRange<S> {
+    #[inline]
+    fn from(address: Address<S>) -> Self {
+        Self {
+            start: address,
+            last: address,
+        }
+    }
+}
+
 impl<S: AddressSpace> fmt::Debug for AddressRange<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({self})", S::NAME)

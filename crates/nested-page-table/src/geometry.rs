@@ -1,0 +1,258 @@
+//! The shape of a table: numbers per level.
+
+use core::fmt;
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
+
+use crate::level::Level;
+
+const PAGE_SHIFT: u8 = 12;
+const ENTRY_SHIFT: u8 = 3;
+
+/// The shape of a nested page table, as numbers that a backend chooses once at construction.
+///
+/// Index widths are numbers per level, so that a root of several concatenated tables (RISC-V x4
+/// roots with 11 bits, AArch64 roots of 2 to 16 tables with 10 to 13 bits) is no special case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    shifts: [u8; Level::COUNT],
+    index_bits: [u8; Level::COUNT],
+    root: Level,
+    largest_leaf: Level,
+    input_bits: u8,
+    output_bits: u8,
+}
+
+/// Why numbers do not describe a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GeometryError {
+    /// There are no levels, or more than five.
+    LevelCount {
+        /// The number of levels that was given.
+        levels: usize,
+    },
+    /// A level has no index bits, or so many that addresses would exceed 64 bits.
+    IndexBits {
+        /// The index bits that were given.
+        index_bits: u8,
+    },
+    /// The largest leaf lies above the root.
+    LeafAboveRoot {
+        /// The largest leaf that was given.
+        leaf: Level,
+    },
+    /// The output width is not between 12 and 56 bits.
+    OutputBits {
+        /// The output width that was given.
+        output_bits: u8,
+    },
+}
+
+impl fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LevelCount { levels } => write!(f, "{levels} levels; a table has 1 to 5"),
+            Self::IndexBits { index_bits } => write!(f, "an index of {index_bits} bits"),
+            Self::LeafAboveRoot { leaf } => write!(f, "leaves at {leaf}, above the root"),
+            Self::OutputBits { output_bits } => {
+                write!(
+                    f,
+                    "{output_bits} bits of host-physical address; 12 to 56 are possible"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for GeometryError {}
+
+impl Geometry {
+    /// A table with `index_bits` per level, from the pages up to the root, leaves up to
+    /// `largest_leaf` and host-physical addresses of `output_bits` bits.
+    ///
+    /// # Errors
+    ///
+    /// - [`GeometryError::LevelCount`]: `index_bits` is empty or has more than five elements.
+    /// - [`GeometryError::IndexBits`]: an element is zero, or the sum with the 12 bits of the page
+    ///   offset exceeds 63, or a level below the root has other than 9 bits (a 4 KiB table).
+    /// - [`GeometryError::LeafAboveRoot`]: `largest_leaf` is no level of the table.
+    /// - [`GeometryError::OutputBits`]: `output_bits` is not between 12 and 56.
+    pub fn new(
+        index_bits: &[u8],
+        largest_leaf: Level,
+        output_bits: u8,
+    ) -> Result<Self, GeometryError> {
+        let levels = index_bits.len();
+        let root = u8::try_from(levels)
+            .ok()
+            .and_then(|count| count.checked_sub(1))
+            .and_then(Level::new)
+            .ok_or(GeometryError::LevelCount { levels })?;
+        if largest_leaf > root {
+            return Err(GeometryError::LeafAboveRoot { leaf: largest_leaf });
+        }
+        if !(PAGE_SHIFT..=56).contains(&output_bits) {
+            return Err(GeometryError::OutputBits { output_bits });
+        }
+        let mut geometry = Self {
+            shifts: [0; Level::COUNT],
+            index_bits: [0; Level::COUNT],
+            root,
+            largest_leaf,
+            input_bits: PAGE_SHIFT,
+            output_bits,
+        };
+        for (level, &bits) in root.up_to().zip(index_bits) {
+            geometry.add_level(level, bits)?;
+        }
+        Ok(geometry)
+    }
+
+    fn add_level(&mut self, level: Level, bits: u8) -> Result<(), GeometryError> {
+        let wrong_size = level < self.root && bits != 9;
+        let sum = self.input_bits.checked_add(bits).filter(|&sum| sum < 64);
+        let (Some(sum), false, 1..) = (sum, wrong_size, bits) else {
+            return Err(GeometryError::IndexBits { index_bits: bits });
+        };
+        let number = usize::from(level.number());
+        if let (Some(shift), Some(index)) =
+            (self.shifts.get_mut(number), self.index_bits.get_mut(number))
+        {
+            (*shift, *index) = (self.input_bits, bits);
+        }
+        self.input_bits = sum;
+        Ok(())
+    }
+
+    /// The level of the root table's entries.
+    #[inline]
+    #[must_use]
+    pub const fn root_level(&self) -> Level {
+        self.root
+    }
+
+    /// The number of levels, 1 to 5.
+    #[inline]
+    #[must_use]
+    pub const fn levels(&self) -> u8 {
+        self.root.number() + 1
+    }
+
+    /// The highest level whose entries may be leaves. All lower levels have leaves too.
+    #[inline]
+    #[must_use]
+    pub const fn largest_leaf(&self) -> Level {
+        self.largest_leaf
+    }
+
+    /// The width of guest-physical addresses in bits.
+    #[inline]
+    #[must_use]
+    pub const fn input_bits(&self) -> u32 {
+        self.input_bits as u32
+    }
+
+    /// The width of host-physical addresses in bits.
+    #[inline]
+    #[must_use]
+    pub const fn output_bits(&self) -> u32 {
+        self.output_bits as u32
+    }
+
+    /// The number of address bits below the index of `level`: an entry maps `1 << shift` bytes.
+    #[inline]
+    #[must_use]
+    pub fn shift(&self, level: Level) -> u32 {
+        // A level is below Level::COUNT, so the default is never taken.
+        u32::from(
+            self.shifts
+                .get(usize::from(level.number()))
+                .copied()
+                .unwrap_or(0),
+        ) & 63
+    }
+
+    /// The bytes that an entry of `level` maps.
+    #[inline]
+    #[must_use]
+    pub fn entry_size(&self, level: Level) -> u64 {
+        1 << self.shift(level)
+    }
+
+    /// The width of the index into a table of `level`, in bits.
+    #[inline]
+    #[must_use]
+    pub fn index_bits(&self, level: Level) -> u32 {
+        u32::from(
+            self.index_bits
+                .get(usize::from(level.number()))
+                .copied()
+                .unwrap_or(0),
+        ) & 63
+    }
+
+    /// The number of entries in a table of `level`.
+    #[inline]
+    #[must_use]
+    pub fn entries(&self, level: Level) -> usize {
+        1 << self.index_bits(level)
+    }
+
+    /// The index of `address` in the table of `level` that translates it.
+    #[inline]
+    #[must_use]
+    pub fn index(&self, level: Level, address: GuestPhysAddr) -> usize {
+        let number = address.as_u64() >> self.shift(level);
+        number as usize & (self.entries(level) - 1)
+    }
+
+    /// The size of the root in bytes: a multiple of 4 KiB for every published mode.
+    #[inline]
+    #[must_use]
+    pub fn root_size(&self) -> u64 {
+        1 << (self.index_bits(self.root) + u32::from(ENTRY_SHIFT))
+    }
+
+    /// What the root's address must be a multiple of, in bytes: its size, at least 4 KiB.
+    #[inline]
+    #[must_use]
+    pub fn root_alignment(&self) -> u64 {
+        self.root_size().max(guest_addr::PAGE_SIZE_4K)
+    }
+
+    /// The number of 4 KiB frames that the root takes.
+    #[inline]
+    #[must_use]
+    pub fn root_frames(&self) -> u64 {
+        self.root_alignment() / guest_addr::PAGE_SIZE_4K
+    }
+
+    /// Whether every byte of `range` lies within the input width.
+    #[inline]
+    #[must_use]
+    pub fn holds_guest(&self, range: &GuestPhysRange) -> bool {
+        range.last().fits_in(self.input_bits())
+    }
+
+    /// Whether every byte of `range` lies within the output width.
+    #[inline]
+    #[must_use]
+    pub fn holds_host(&self, range: &HostPhysRange) -> bool {
+        range.last().fits_in(self.output_bits())
+    }
+
+    /// The last guest-physical address that the table can translate.
+    #[inline]
+    #[must_use]
+    pub fn last_guest(&self) -> GuestPhysAddr {
+        GuestPhysAddr::new(u64::MAX >> (64 - self.input_bits()))
+    }
+
+    /// Whether `address` can be the first byte of a leaf of `level`.
+    #[inline]
+    #[must_use]
+    pub fn is_leaf_aligned(&self, level: Level, address: HostPhysAddr) -> bool {
+        address.as_u64() & (self.entry_size(level) - 1) == 0
+    }
+}
