@@ -1,0 +1,161 @@
+//! Child processes: shown before they run, without input, and judged by their exit status.
+
+use std::borrow::Cow;
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The cargo that runs this program.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// Runs `command`; its output goes where ours goes.
+///
+/// # Errors
+///
+/// When it cannot be started or fails.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    show(command);
+    let status = command.stdin(Stdio::null()).status();
+    judge(command, status)
+}
+
+/// Runs `command` as [`run`] does, and kills it when it takes longer than `limit`.
+///
+/// # Errors
+///
+/// When it cannot be started, fails, or is killed.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), String> {
+    show(command);
+    let child = command.stdin(Stdio::null()).spawn();
+    let status = child.and_then(|mut child| wait_within(&mut child, limit));
+    judge(command, status)
+}
+
+/// Runs `command`, hands each line of its standard output to `each` and prints it.
+///
+/// # Errors
+///
+/// When it cannot be started or fails.
+pub(crate) fn run_lines(command: &mut Command, each: impl FnMut(&str)) -> Result<(), String> {
+    show(command);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let status = child.and_then(|mut child| {
+        let copied = match child.stdout.take() {
+            Some(output) => copy_lines(output, io::stdout(), each),
+            None => Ok(()),
+        };
+        child.wait().and_then(|status| copied.map(|()| status))
+    });
+    judge(command, status)
+}
+
+/// The standard output of `command`, which is not shown; nor is its standard error.
+///
+/// # Errors
+///
+/// When it cannot be started or fails.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{}: {error}", program(command)))?;
+    judge(command, Ok(output.status))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn show(command: &Command) {
+    println!("$ {}", line(command));
+}
+
+fn line(command: &Command) -> String {
+    let words = command.get_args().map(|word| word.to_string_lossy());
+    let words: Vec<_> = [program(command)].into_iter().chain(words).collect();
+    words.join(" ")
+}
+
+/// The name of the program, without the folder it is in.
+fn program(command: &Command) -> Cow<'_, str> {
+    let path = Path::new(command.get_program());
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+}
+
+fn judge(command: &Command, status: io::Result<ExitStatus>) -> Result<(), String> {
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", program(command))),
+        Err(error) => Err(format!("{}: {error}", program(command))),
+    }
+}
+
+fn wait_within(child: &mut Child, limit: Duration) -> io::Result<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if start.elapsed() >= limit {
+            child.kill()?;
+            child.wait()?;
+            let message = format!("not done after {} s", limit.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn copy_lines(from: impl Read, mut to: impl Write, mut each: impl FnMut(&str)) -> io::Result<()> {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line)? > 0 {
+        to.write_all(&line)?;
+        to.flush()?;
+        each(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_decides() {
+        assert_eq!(run(&mut Command::new("true")), Ok(()));
+        assert_eq!(
+            run(&mut Command::new("false")),
+            Err("false: exit status: 1".to_owned())
+        );
+        assert!(run(&mut Command::new("no-such-program")).is_err());
+    }
+
+    #[test]
+    fn a_command_over_its_limit_is_killed() {
+        let start = Instant::now();
+        let result = run_within(Command::new("sleep").arg("60"), Duration::from_millis(100));
+        assert!(result.is_err_and(|reason| reason.contains("not done after")));
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn lines_are_copied_as_they_are_and_seen() {
+        let text = b"one\n\ntw\xff".as_slice();
+        let (mut copy, mut lines) = (Vec::new(), Vec::new());
+        let result = copy_lines(text, &mut copy, |line| lines.push(line.to_owned()));
+        assert!(result.is_ok());
+        assert_eq!(copy, text);
+        assert_eq!(lines, ["one\n", "\n", "tw\u{fffd}"]);
+    }
+
+    #[test]
+    fn the_output_and_the_exit_status_of_a_piped_command_both_count() {
+        assert_eq!(run_lines(&mut Command::new("true"), |_| ()), Ok(()));
+        assert!(run_lines(&mut Command::new("false"), |_| ()).is_err());
+    }
+}
