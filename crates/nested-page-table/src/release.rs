@@ -1,0 +1,180 @@
+//! Invalidating what an edit changed, and giving back what it unlinked.
+#![expect(unsafe_code, reason = "gives table frames back to HostFrames")]
+
+use core::sync::atomic::Ordering;
+
+use guest_addr::{GuestPhysRange, HostPhysAddr};
+
+use crate::entry::Entry;
+use crate::format::Format;
+use crate::frames::HostFrames;
+use crate::gather::Gather;
+use crate::host::TableHost;
+use crate::invalidation::{Invalidation, Scope};
+use crate::mapping::UnmappedLeaf;
+use crate::retired::Retired;
+use crate::slots::{Slot, slots};
+use crate::tables::{Table, Tables};
+
+/// Who wants to hear of unmapped leaves.
+pub(crate) type Report<'a> = Option<&'a mut dyn FnMut(UnmappedLeaf)>;
+
+/// Publishes stores, invalidates everything gathered in one batch, and only then sweeps the range
+/// for retired entries: leaves are reported, tables given back.
+pub(crate) fn flush<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    report: &mut Report<'_>,
+) {
+    if gather.has_stores() {
+        tables.format.publish();
+    }
+    let (request, retired) = gather.take();
+    if let Some(request) = request {
+        tables.host.invalidate(&request);
+    }
+    if let Some(range) = retired {
+        sweep(tables, tables.lowest_over(&range), range, report);
+    }
+}
+
+/// Empties the root, invalidates the whole address space and gives back every table, the root
+/// included.
+pub(crate) fn tear_down<F: Format, H: TableHost>(tables: &Tables<F, H>) {
+    tables
+        .host
+        .invalidate(&Invalidation::everything(tables.space, Scope::AllCpus));
+    let geometry = *tables.geometry();
+    if let Ok(everything) =
+        GuestPhysRange::from_start_last(Default::default(), geometry.last_guest())
+    {
+        release_below(tables, tables.root(), everything, &mut None);
+    }
+    // SAFETY: the root is a run that `alloc` returned whole; no CPU has its translations any more,
+    // and the tree is not used after this.
+    unsafe { tables.frames().dealloc(tables.root, geometry.root_frames()) };
+}
+
+/// Handles the retired entries of live tables in `range`.
+fn sweep<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    table: Table,
+    range: GuestPhysRange,
+    report: &mut Report<'_>,
+) {
+    for slot in slots(tables.geometry(), table.level, range) {
+        let Some(entry) = tables.entries(table).get(slot.index) else {
+            continue;
+        };
+        let bits = entry.load(Ordering::Relaxed);
+        if let Entry::Table(address) = tables.format.decode(table.level, bits) {
+            if let Some(child) = tables.child(table, address) {
+                sweep(tables, child, slot.portion, report);
+            }
+        } else if let Some(retired) = Retired::decode(bits) {
+            entry.store(0, Ordering::Relaxed);
+            release(tables, table, slot, retired, report);
+        }
+    }
+}
+
+/// Reports a retired leaf, or gives back a retired table with everything below it.
+fn release<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    parent: Table,
+    slot: Slot,
+    retired: Retired,
+    report: &mut Report<'_>,
+) {
+    match retired {
+        Retired::Table(address) => release_table(tables, parent, address, slot.span, report),
+        Retired::Leaf {
+            address,
+            accessed,
+            dirty,
+        } => {
+            if let Some(report) = report {
+                report(UnmappedLeaf {
+                    guest: slot.span,
+                    host: address,
+                    accessed,
+                    dirty,
+                });
+            }
+        }
+    }
+}
+
+/// Gives back the table at `address`, which an entry of `parent` pointed to, and all tables below.
+fn release_table<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    parent: Table,
+    address: HostPhysAddr,
+    span: GuestPhysRange,
+    report: &mut Report<'_>,
+) {
+    let Some(table) = tables.child(parent, address) else {
+        return;
+    };
+    let only_pages = table.level.below().is_none();
+    if report.is_some() || !only_pages {
+        release_below(tables, table, span, report);
+    }
+    // SAFETY: every table below a root is one frame from `alloc(1, _)`; it was unlinked, the
+    // invalidation that covers it has completed on all CPUs, and its only entry is gone.
+    unsafe { tables.frames().dealloc(address, 1) };
+}
+
+/// Gives back every table below `table`, which no CPU can reach any more, and reports its leaves.
+fn release_below<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    table: Table,
+    span: GuestPhysRange,
+    report: &mut Report<'_>,
+) {
+    let entries = tables.entries(table);
+    if report.is_none() {
+        for entry in entries {
+            let bits = entry.load(Ordering::Relaxed);
+            if let Some(address) = table_of(tables, table, bits) {
+                release_table(tables, table, address, span, report);
+            }
+        }
+        return;
+    }
+    for slot in slots(tables.geometry(), table.level, span) {
+        let Some(entry) = entries.get(slot.index) else {
+            continue;
+        };
+        let bits = entry.load(Ordering::Relaxed);
+        let retired = match tables.format.decode(table.level, bits) {
+            Entry::Table(address) => Some(Retired::Table(address)),
+            Entry::Leaf(leaf) => Some(Retired::Leaf {
+                address: leaf.address,
+                accessed: tables.format.is_accessed(bits),
+                dirty: tables.format.is_dirty(bits),
+            }),
+            Entry::Absent => Retired::decode(bits),
+        };
+        if let Some(retired) = retired {
+            release(tables, table, slot, retired, report);
+        }
+    }
+}
+
+/// The table that an entry points to, or pointed to when it was retired.
+#[inline]
+fn table_of<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    table: Table,
+    bits: u64,
+) -> Option<HostPhysAddr> {
+    match tables.format.decode(table.level, bits) {
+        Entry::Table(address) => Some(address),
+        Entry::Leaf(_) => None,
+        Entry::Absent => match Retired::decode(bits) {
+            Some(Retired::Table(address)) => Some(address),
+            _ => None,
+        },
+    }
+}

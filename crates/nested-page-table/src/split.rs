@@ -1,0 +1,141 @@
+//! Splitting a huge leaf: the part that an operation changes, and neighbours that keep everything.
+#![expect(unsafe_code, reason = "fills table frames before they are linked")]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use guest_addr::HostPhysAddr;
+use mapping_flags::MappingFlags;
+
+use crate::entry::Entry;
+use crate::format::Format;
+use crate::gather::{Changes, Gather};
+use crate::host::TableHost;
+use crate::invalidation::{Change, InvalidatedRange, Invalidation, Scope};
+use crate::level::Level;
+use crate::reserve::{FRAME_WORDS, Reserve};
+use crate::retired::Retired;
+use crate::slots::{Slot, slots};
+use crate::tables::Tables;
+use crate::words;
+
+/// What happens to the leaves in the range of an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// They become absent.
+    Clear,
+    /// They become absent, and are remembered until they can be reported.
+    Retire,
+    /// They get these permissions, in leaves of at most this level.
+    Protect { flags: MappingFlags, largest: Level },
+}
+
+impl Action {
+    /// Whether the action can change a leaf of `level` in place.
+    #[inline]
+    pub(crate) fn fits(self, level: Level) -> bool {
+        match self {
+            Self::Clear | Self::Retire => true,
+            Self::Protect { largest, .. } => level <= largest,
+        }
+    }
+
+    /// The leaf `bits` of `level` after the action.
+    #[inline]
+    pub(crate) fn apply<F: Format>(self, format: &F, level: Level, bits: u64) -> u64 {
+        match self {
+            Self::Clear => 0,
+            Self::Retire => retired_word(format, level, bits),
+            Self::Protect { flags, .. } => format.with_permissions(level, bits, flags),
+        }
+    }
+}
+
+/// The note for the leaf `bits`.
+pub(crate) fn retired_word<F: Format>(format: &F, level: Level, bits: u64) -> u64 {
+    match format.decode(level, bits) {
+        Entry::Leaf(leaf) => Retired::Leaf {
+            address: leaf.address,
+            accessed: format.is_accessed(bits),
+            dirty: format.is_dirty(bits),
+        }
+        .encode(),
+        _ => 0,
+    }
+}
+
+/// One operation under way: what it does, what it has, what it has done.
+pub(crate) struct Operation<'a, F: Format, H: TableHost> {
+    pub(crate) tables: &'a Tables<F, H>,
+    pub(crate) gather: &'a mut Gather,
+    pub(crate) reserve: Reserve<'a, H::Frames>,
+    pub(crate) changes: Changes,
+    pub(crate) action: Action,
+}
+
+impl<F: Format, H: TableHost> Operation<'_, F, H> {
+    /// Replaces the leaf in `entry` by a table in which the action was applied to the slot's
+    /// portion. Every other byte keeps address, permissions, memory type, accessed and dirty state.
+    ///
+    /// Where break-before-make rules, the leaf is invalidated before the table takes its place;
+    /// where the hardware writes entries, the leaf is taken out first, so that what it wrote last is
+    /// inherited. In between, other CPUs may fault spuriously on the whole leaf.
+    pub(crate) fn split(&mut self, level: Level, entry: &AtomicU64, slot: &Slot) {
+        let rules = self.tables.format.rules();
+        let bits = if rules.break_before_make || rules.hardware_writes_entries {
+            entry.swap(0, Ordering::AcqRel)
+        } else {
+            entry.load(Ordering::Relaxed)
+        };
+        if rules.break_before_make {
+            self.invalidate_now(InvalidatedRange::leaves(slot.span, level, Change::Removed));
+        }
+        if let Some(table) = self.split_table(level, bits, slot) {
+            entry.store(table, Ordering::Release);
+        }
+        self.gather.note_stored();
+        let remembers = matches!(self.action, Action::Retire);
+        if remembers {
+            self.gather.note_retired();
+        }
+        if !rules.break_before_make || remembers {
+            self.changes
+                .add(InvalidatedRange::tables(slot.span, Change::Removed));
+        }
+    }
+
+    fn invalidate_now(&self, range: InvalidatedRange) {
+        self.tables.format.publish();
+        let request = Invalidation::range(self.tables.space, Scope::AllCpus, range);
+        self.tables.host.invalidate(&request);
+    }
+
+    /// Builds the table that takes the place of the leaf `bits` of `level`, and returns the entry
+    /// that links it. `None` is impossible: the survey counted the same tables.
+    fn split_table(&mut self, level: Level, bits: u64, slot: &Slot) -> Option<u64> {
+        let below = level.below()?;
+        let (geometry, format) = (self.tables.geometry(), self.tables.format);
+        let frame = self.reserve.pop()?;
+        // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
+        let words = unsafe { words::private(self.tables.frames(), frame, FRAME_WORDS) };
+        let (first, size) = (format.split_leaf(level, bits), geometry.entry_size(below));
+        let mut offset = 0_u64;
+        for word in words.iter_mut() {
+            *word = first.wrapping_add(format.address_bits(HostPhysAddr::new(offset)));
+            offset = offset.wrapping_add(size);
+        }
+        for inner in slots(geometry, below, slot.portion) {
+            let word = words.get_mut(inner.index)?;
+            *word = if inner.is_whole() && self.action.fits(below) {
+                self.action.apply(&format, below, *word)
+            } else {
+                self.split_table(below, *word, &inner)?
+            };
+        }
+        Some(format.encode_table(frame))
+    }
+
+    /// Ends the operation: unused frames go back, what changed is gathered.
+    pub(crate) fn end(self) {
+        self.gather.add_all(self.changes);
+    }
+}

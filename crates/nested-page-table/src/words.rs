@@ -1,0 +1,51 @@
+//! The words of a table in host memory: the only place where the engine touches raw memory.
+#![expect(
+    unsafe_code,
+    reason = "tables are host memory that page walkers read concurrently"
+)]
+
+use core::slice;
+use core::sync::atomic::AtomicU64;
+
+use guest_addr::HostPhysAddr;
+
+use crate::frames::HostFrames;
+
+/// The `count` entries of a live table: one that walkers may read and change.
+///
+/// # Safety
+///
+/// - `table` is the start of a table of `count` entries that came from `frames`, and stays out for
+///   `'a`.
+/// - For `'a` nobody holds a [`private`] slice of the same table.
+pub(crate) unsafe fn live<H: HostFrames>(
+    frames: &H,
+    table: HostPhysAddr,
+    count: usize,
+) -> &[AtomicU64] {
+    // SAFETY: by the caller's first condition and the contract of `HostFrames::pointer` the memory
+    // is valid for `count` words and aligned to 4 KiB; all access to it is atomic by the second.
+    unsafe { slice::from_raw_parts(frames.pointer(table).cast::<AtomicU64>().as_ptr(), count) }
+}
+
+/// The `count` entries of a table that no walker can reach yet.
+///
+/// # Safety
+///
+/// - `table` is the start of a run of at least `count` words that came from `frames`, and stays out
+///   for `'a`.
+/// - Nobody else uses the run for `'a`.
+#[expect(
+    clippy::mut_from_ref,
+    reason = "the words belong to the run, not to the allocator"
+)]
+pub(crate) unsafe fn private<H: HostFrames>(
+    frames: &H,
+    table: HostPhysAddr,
+    count: usize,
+) -> &mut [u64] {
+    // SAFETY: as for `live`; exclusive by the caller's second condition. Every bit pattern is a
+    // `u64`, and a run that was handed out is allocated memory, so its unspecified contents may be
+    // overwritten; readers of this slice read only what they wrote before.
+    unsafe { slice::from_raw_parts_mut(frames.pointer(table).cast::<u64>().as_ptr(), count) }
+}
