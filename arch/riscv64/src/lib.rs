@@ -1,3 +1,26 @@
 #![doc = include_str!("../README.md")]
-#![no_std]
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "nested-paging-riscv64 supports 64-bit targets only: table entries are 64-bit words"
+);
+
+mod bits;
+mod capabilities;
+#[cfg(all(target_arch = "riscv64", target_os = "none"))]
+mod detect;
+mod format;
+mod hgatp;
+mod instructions;
+mod mode;
+
+pub use capabilities::Capabilities;
+pub use format::GStage;
+pub use instructions::Instruction;
+pub use mode::{Mode, ModeError, UnknownMode};

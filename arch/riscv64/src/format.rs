@@ -1,0 +1,240 @@
+//! Encoding and decoding of entries.
+
+use guest_addr::HostPhysAddr;
+use mapping_flags::{FlagsError, MappingFlags, MemoryType};
+use nested_page_table::{Entry, Format, Geometry, Leaf, Level, UpdateRules};
+
+use crate::bits::{
+    ACCESS, ACCESSED, DIRTY, NAPOT, PBMT, PBMT_IO, PBMT_NC, PERMISSIONS, PPN, PPN_SHIFT, READ,
+    RESERVED, SOFTWARE_DEVICE, SOFTWARE_USER, TABLE_RESERVED, USER_MODE, VALID, WRITE,
+};
+use crate::capabilities::Capabilities;
+use crate::mode::{Mode, ModeError};
+
+/// The PPN has 44 bits in every mode.
+const OUTPUT_BITS: u8 = 56;
+/// VMIDMAX. (Privileged Architecture 20250508, "Hypervisor Guest Address Translation and Protection
+/// (hgatp) Register".)
+const VMIDMAX: u32 = 14;
+
+/// READ, WRITE and EXECUTE are R, W and X, one bit further up.
+const ACCESS_SHIFT: u32 = 1;
+const _: () = assert!((MappingFlags::ACCESS.bits() as u64) << ACCESS_SHIFT == ACCESS);
+/// USER is the lower RSW bit.
+const USER_SHIFT: u32 = 5;
+const _: () = assert!((MappingFlags::USER.bits() as u64) << USER_SHIFT == SOFTWARE_USER);
+
+/// The G-stage of one machine in one mode: the format of its tables, hgatp and the fences.
+///
+/// Everything that depends on the machine is resolved by [`new`](Self::new). Bits that make the
+/// hardware fault on every access decode as absent: V clear, U clear, W without R, reserved bits,
+/// a misaligned leaf, a pointer among the 4 KiB pages. At Sv57x4's root, a leaf decodes as one of
+/// 256 TiB, as the hardware takes it, though the geometry's `largest_leaf` never lets one be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GStage {
+    geometry: Geometry,
+    mode: Mode,
+    capabilities: Capabilities,
+    leaf_template: u64,
+    preset_dirty: u64,
+    device: u64,
+    uncached: u64,
+    memory_type: u64,
+    leaf_reserved: u64,
+}
+
+impl GStage {
+    /// The format of tables in `mode` on a machine with `capabilities`.
+    ///
+    /// # Errors
+    ///
+    /// - [`ModeError::Unsupported`]: the machine lacks the mode.
+    /// - [`ModeError::VmidBits`]: the VMIDs of `capabilities` are wider than 14 bits.
+    /// - [`ModeError::Geometry`]: never for the published modes.
+    pub fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
+        let largest = capabilities.largest_mode();
+        if mode > largest {
+            return Err(ModeError::Unsupported { mode, largest });
+        }
+        let vmid_bits = capabilities.vmid_bits();
+        if vmid_bits > VMIDMAX {
+            return Err(ModeError::VmidBits { vmid_bits });
+        }
+        let geometry = Geometry::new(mode.index_bits(), mode.largest_leaf(), OUTPUT_BITS)?;
+        let (accessed, dirty) = match capabilities.accessed_dirty_tracking() {
+            true => (0, 0),
+            false => (ACCESSED, DIRTY),
+        };
+        let (device, uncached, memory_type, leaf_reserved) = match capabilities.svpbmt() {
+            true => (PBMT_IO, PBMT_NC, PBMT, RESERVED | NAPOT),
+            false => (SOFTWARE_DEVICE, 0, SOFTWARE_DEVICE, RESERVED | PBMT | NAPOT),
+        };
+        Ok(Self {
+            geometry,
+            mode,
+            capabilities,
+            leaf_template: VALID | USER_MODE | accessed,
+            preset_dirty: dirty,
+            device,
+            uncached,
+            memory_type,
+            leaf_reserved,
+        })
+    }
+
+    /// The mode.
+    #[inline]
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The capabilities that the format was made for.
+    #[inline]
+    #[must_use]
+    pub const fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// R, W, X and the mark, and D where it goes with W.
+    const fn permission_bits(&self, flags: MappingFlags) -> u64 {
+        let access = (flags.intersection(MappingFlags::ACCESS).bits() as u64) << ACCESS_SHIFT;
+        let user = (flags.intersection(MappingFlags::USER).bits() as u64) << USER_SHIFT;
+        let dirty = match flags.contains(MappingFlags::WRITE) {
+            true => self.preset_dirty,
+            false => 0,
+        };
+        access | user | dirty
+    }
+
+    /// The memory type of a leaf, or `None` for the reserved PBMT.
+    const fn decode_memory_type(&self, bits: u64) -> Option<MemoryType> {
+        let memory_type = bits & self.memory_type;
+        if memory_type == 0 {
+            Some(MemoryType::WriteBack)
+        } else if memory_type == self.device {
+            Some(MemoryType::Device)
+        } else if memory_type == self.uncached {
+            Some(MemoryType::Uncached)
+        } else {
+            None
+        }
+    }
+
+    fn decode_leaf(&self, level: Level, bits: u64) -> Option<Leaf> {
+        let address = decode_address(bits);
+        let faults = bits & self.leaf_reserved != 0
+            || bits & USER_MODE == 0
+            || bits & (READ | WRITE) == WRITE
+            || !self.geometry.is_leaf_aligned(level, address);
+        if faults {
+            return None;
+        }
+        let access = (bits & ACCESS) >> ACCESS_SHIFT;
+        let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
+        let permissions = MappingFlags::from_bits_truncate((access | user) as u32);
+        let flags = permissions.union(self.decode_memory_type(bits)?.flags());
+        Some(Leaf { address, flags })
+    }
+}
+
+const fn decode_address(bits: u64) -> HostPhysAddr {
+    HostPhysAddr::new((bits & PPN) >> PPN_SHIFT << 12)
+}
+
+impl Format for GStage {
+    #[inline]
+    fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Nothing has to be broken first: an entry is replaced by one 64-bit store, and until the fence
+    /// the old or the new one is used. (Privileged Architecture 20250508, "Supervisor
+    /// Memory-Management Fence Instruction"; fresh entries: "Svvptc" Extension.)
+    #[inline]
+    fn rules(&self) -> UpdateRules {
+        UpdateRules {
+            break_before_make: false,
+            fresh_needs_invalidation: !self.capabilities.svvptc(),
+            raised_needs_invalidation: true,
+            hardware_writes_entries: self.capabilities.accessed_dirty_tracking(),
+        }
+    }
+
+    /// As the trait says. `EXECUTE` without `READ` is always possible; `UNCACHED` needs Svpbmt.
+    #[inline]
+    fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
+        flags.validate()?;
+        if flags.contains(MappingFlags::UNCACHED) && !self.capabilities.svpbmt() {
+            return Err(FlagsError::UncachedUnsupported { flags });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn leaf_attributes(&self, _level: Level, flags: MappingFlags) -> u64 {
+        let memory_type = match flags.memory_type() {
+            MemoryType::WriteBack => 0,
+            MemoryType::Uncached => self.uncached,
+            MemoryType::Device => self.device,
+        };
+        self.leaf_template | self.permission_bits(flags) | memory_type
+    }
+
+    #[inline]
+    fn address_bits(&self, address: HostPhysAddr) -> u64 {
+        (address.as_u64() >> 12 << PPN_SHIFT) & PPN
+    }
+
+    #[inline]
+    fn encode_table(&self, address: HostPhysAddr) -> u64 {
+        self.address_bits(address) | VALID
+    }
+
+    #[inline]
+    fn decode(&self, level: Level, bits: u64) -> Entry {
+        if bits & VALID == 0 {
+            return Entry::Absent;
+        }
+        if bits & ACCESS != 0 {
+            return self
+                .decode_leaf(level, bits)
+                .map_or(Entry::Absent, Entry::Leaf);
+        }
+        if level == Level::PAGE_4K || bits & TABLE_RESERVED != 0 {
+            return Entry::Absent;
+        }
+        Entry::Table(decode_address(bits))
+    }
+
+    #[inline]
+    fn with_permissions(&self, _level: Level, bits: u64, flags: MappingFlags) -> u64 {
+        bits & !PERMISSIONS | self.permission_bits(flags)
+    }
+
+    /// The same bits: leaves of all levels look alike.
+    #[inline]
+    fn split_leaf(&self, _level: Level, bits: u64) -> u64 {
+        bits
+    }
+
+    #[inline]
+    fn is_accessed(&self, bits: u64) -> bool {
+        bits & ACCESSED != 0
+    }
+
+    #[inline]
+    fn is_dirty(&self, bits: u64) -> bool {
+        bits & DIRTY != 0
+    }
+
+    #[inline]
+    fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64 {
+        self.hgatp(root, vmid)
+    }
+
+    #[inline]
+    fn vmid_bits(&self) -> u32 {
+        self.capabilities.vmid_bits()
+    }
+}
