@@ -1,0 +1,182 @@
+//! The planner and what it answers.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::builder::{Builder, Entry};
+use crate::conflicts::Conflicts;
+use crate::crossing::Crossing;
+use crate::error::PlanError;
+use crate::leaves::LeafCounts;
+use crate::mapping::Mapping;
+use crate::owned::OwnedPages;
+use crate::region::{Origin, Region};
+use crate::warning::Warning;
+
+/// Sorted, disjoint, maximal mappings for a set of regions, made by [`plan()`].
+///
+/// It borrows the regions and takes 40 bytes for each mapping, and 20 to 36 for each device-tree region.
+#[derive(Debug)]
+pub struct Plan<'r, 'a> {
+    pub(crate) regions: &'r [Region<'a>],
+    pub(crate) crossing: Crossing,
+    entries: Vec<Entry>,
+}
+
+/// Turns regions into mappings.
+///
+/// - **Rounding.** A region is grown to whole 4 KiB pages: its start is rounded down and its end is
+///   rounded up. A region may end at the last byte of the space.
+/// - **Overlap.** Two regions with a common page must have the same kind, the same flags and the
+///   same guest minus host address; alloc regions count as equal in the last. Emulated regions may
+///   share pages with each other only. RAM regions whose *requested* bytes overlap are an error
+///   even when all that is equal.
+/// - **Device trees.** A region from a device tree is rounded and then loses the pages of all RAM and
+///   emulated regions, which may cut it into pieces or leave nothing of it. What is left obeys the rule
+///   above.
+/// - **Merging.** Regions that overlap rightly, or touch, become one mapping when kind, flags and
+///   guest minus host address are equal. Emulated regions become no mapping.
+///
+/// `regions` is sorted in place by guest address and then by input order, whether there is a plan or not;
+/// [`Region::index`] then tells where a region stood. O(n log n) for n regions: one sort, then a linear
+/// pass that allocates nothing for each region. Device-tree regions cost up to three more
+/// passes of O(n log n).
+///
+/// # Errors
+///
+/// All errors, by ascending guest address after those of single regions, which keep the input order:
+///
+/// - [`PlanError::ZeroLength`]: a region has no bytes.
+/// - [`PlanError::GuestPastEnd`]: a region's guest bytes run past 2^64.
+/// - [`PlanError::HostPastEnd`]: a region's host bytes run past 2^64.
+/// - [`PlanError::PageOffset`]: guest and host address differ in their offset within a 4 KiB page.
+/// - [`PlanError::Overlap`]: two regions break the rule on overlap. Each region that conflicts with earlier
+///   ones, in sorted order, is reported with **one** of those that it really overlaps, and RAM
+///   whose requested bytes overlap with one more at most. The list is thus never longer than two
+///   errors for each region.
+/// - [`PlanError::WholeSpace`]: a mapping would be all 2^64 bytes.
+/// - [`PlanError::TooManyRegions`]: there are more than 2^32 - 1 regions.
+///
+/// A region without a valid guest range takes part in no comparison.
+pub fn plan<'r, 'a>(regions: &'r mut [Region<'a>]) -> Result<Plan<'r, 'a>, Vec<PlanError<'a>>> {
+    if u32::try_from(regions.len()).is_err() {
+        let count = regions.len();
+        return Err(vec![PlanError::TooManyRegions { count }]);
+    }
+    let mut errors = Vec::new();
+    let has_device_tree = number_and_check(regions, &mut errors);
+    regions.sort_unstable_by_key(Region::sort_key);
+    let regions: &'r [Region<'a>] = regions;
+    let owned = match has_device_tree {
+        true => OwnedPages::of(regions),
+        false => OwnedPages::default(),
+    };
+    let entries = sweep(regions, &owned, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let crossing = match has_device_tree {
+        true => Crossing::of(regions, &owned),
+        false => Crossing::default(),
+    };
+    Ok(Plan {
+        regions,
+        crossing,
+        entries,
+    })
+}
+
+/// Gives each region its index and reports its own faults. Says whether any is from a device tree.
+fn number_and_check<'a>(regions: &mut [Region<'a>], errors: &mut Vec<PlanError<'a>>) -> bool {
+    let mut has_device_tree = false;
+    for (index, region) in (0_u32..).zip(regions) {
+        region.set_index(index);
+        has_device_tree |= region.origin() == Origin::DeviceTree;
+        if region.requested().is_none()
+            || region.host_runs_past_end()
+            || region.differs_in_page_offset()
+        {
+            report_faults(*region, errors);
+        }
+    }
+    has_device_tree
+}
+
+#[cold]
+fn report_faults<'a>(region: Region<'a>, errors: &mut Vec<PlanError<'a>>) {
+    if region.length() == 0 {
+        errors.push(PlanError::ZeroLength { region });
+    } else if region.requested().is_none() {
+        errors.push(PlanError::GuestPastEnd { region });
+    }
+    if region.host_runs_past_end() {
+        errors.push(PlanError::HostPastEnd { region });
+    }
+    if region.differs_in_page_offset() {
+        errors.push(PlanError::PageOffset { region });
+    }
+}
+
+/// Compares and merges the sorted regions in one pass.
+fn sweep<'a>(
+    regions: &[Region<'a>],
+    owned: &OwnedPages,
+    errors: &mut Vec<PlanError<'a>>,
+) -> Vec<Entry> {
+    let mut conflicts = Conflicts::new(regions, owned);
+    let mut builder = Builder::default();
+    for (index, region) in (0_u32..).zip(regions) {
+        if let Some(pages) = owned.visible(region) {
+            let class = region.class();
+            conflicts.check(region, index, pages, class, errors);
+            builder.add(index, pages, class);
+        }
+    }
+    builder.finish();
+    let whole_space = builder
+        .whole_space
+        .and_then(|index| regions.get(index as usize));
+    errors.extend(whole_space.map(|&region| PlanError::WholeSpace { region }));
+    builder.entries
+}
+
+impl<'r, 'a> Plan<'r, 'a> {
+    /// The mappings by ascending guest address. No two overlap, and none could be merged.
+    pub fn mappings(
+        &self,
+    ) -> impl ExactSizeIterator<Item = Mapping<'_, 'a>> + DoubleEndedIterator + Clone {
+        self.entries.iter().map(|entry| Mapping::new(self, entry))
+    }
+
+    /// All regions, by guest address and then by input order; the emulated ones among them.
+    #[must_use]
+    pub const fn regions(&self) -> &'r [Region<'a>] {
+        self.regions
+    }
+
+    /// What is planned as asked, but may not be what was meant: page exposure by mapping, then
+    /// rounded RAM by region, each by ascending guest address.
+    ///
+    /// They are computed while iterating, in time that is linear in all sources of all mappings.
+    pub fn warnings(&self) -> impl Iterator<Item = Warning<'_, 'a>> {
+        let exposure = self.mappings().filter_map(Warning::of_mapping);
+        exposure.chain(self.regions.iter().filter_map(Warning::of_region))
+    }
+
+    /// The leaves of all mappings by size, as [`Extent::leaf_counts`](crate::Extent::leaf_counts)
+    /// counts them.
+    #[must_use]
+    pub fn leaf_counts(&self) -> LeafCounts {
+        self.mappings()
+            .map(|mapping| mapping.extent().leaf_counts())
+            .sum()
+    }
+
+    /// The 4 KiB frames of the page tables of all mappings, as
+    /// [`table_frames`](crate::table_frames()) counts them.
+    #[must_use]
+    pub fn table_frames(&self, shifts: &[u32], root_bytes: u64) -> u64 {
+        let extents = self.mappings().map(|mapping| mapping.extent());
+        crate::table_count::table_frames(extents, shifts, root_bytes)
+    }
+}
