@@ -1,3 +1,37 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub use device_tree_regions;
+pub use guest_addr;
+pub use guest_vm;
+pub use mapping_flags;
+pub use nested_page_table;
+pub use region_planner;
+
+/// The RISC-V G-stage: Sv39x4, Sv48x4 and Sv57x4.
+pub use nested_paging_riscv64 as riscv64;
+
+/// AArch64 stage 2: VMSAv8-64 with the 4 KiB granule.
+pub use nested_paging_aarch64 as aarch64;
+
+/// Intel extended page tables of 4 and 5 levels.
+pub use nested_paging_x86_64 as x86_64;
+
+pub use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
+pub use guest_vm::{Vm, VmHal};
+pub use mapping_flags::MappingFlags;
+pub use nested_page_table::{HostFrames, Invalidation, NestedPageTable, TableHost};
+
+cfg_if::cfg_if! {
+    if #[cfg(target_arch = "riscv64")] {
+        /// The backend of the target that this is compiled for: [`riscv64`].
+        pub use nested_paging_riscv64 as native;
+    } else if #[cfg(target_arch = "aarch64")] {
+        /// The backend of the target that this is compiled for: [`aarch64`].
+        pub use nested_paging_aarch64 as native;
+    } else if #[cfg(target_arch = "x86_64")] {
+        /// The backend of the target that this is compiled for: [`x86_64`].
+        pub use nested_paging_x86_64 as native;
+    }
+}
