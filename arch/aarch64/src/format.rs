@@ -1,0 +1,261 @@
+//! Stage-2 descriptors as a table format.
+
+use guest_addr::HostPhysAddr;
+use mapping_flags::{FlagsError, MappingFlags, MemoryType};
+use nested_page_table::{Entry, Format, Geometry, Leaf, Level, UpdateRules};
+
+use crate::capabilities::Capabilities;
+use crate::descriptor::{
+    ACCESS_FLAG, ADDRESS, DIRTY_BIT_MODIFIER, EXECUTE_EL1_ONLY, EXECUTE_NEVER, EXECUTE_NOWHERE,
+    INNER_SHAREABLE, MEM_ATTR, MEM_ATTR_DEVICE, MEM_ATTR_FORCED_WRITE_BACK, MEM_ATTR_NON_CACHEABLE,
+    MEM_ATTR_NORMAL, MEM_ATTR_WRITE_BACK, PERMISSIONS, READ, SOFTWARE_DIRTY, SOFTWARE_USER,
+    TABLE_OR_PAGE, VALID, WRITE,
+};
+use crate::mode::{Mode, ModeError};
+use crate::{instructions, registers};
+
+/// The AArch64 stage-2 format of one mode with the capabilities of one machine: VMSAv8-64, 4 KiB
+/// granule, leaves of 4 KiB, 2 MiB and (from `ipa35` on) 1 GiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage2 {
+    mode: Mode,
+    capabilities: Capabilities,
+    geometry: Geometry,
+    /// What all leaves have in common.
+    leaf: u64,
+    /// The memory type of write-back leaves.
+    write_back: u64,
+    /// What makes a leaf writable when it is encoded.
+    writable: u64,
+    /// Those bits of which one makes a leaf count as writable.
+    any_writable: u64,
+    /// Where an executable leaf without `USER` executes.
+    execute_without_user: u64,
+}
+
+impl Stage2 {
+    /// The format of `mode` on a machine with `capabilities`.
+    ///
+    /// # Errors
+    ///
+    /// - [`ModeError::ExceedsPhysicalAddressRange`]: the mode's input is wider than the machine's
+    ///   physical addresses, which the architecture forbids. (A start at level 0 also needs 44 bits
+    ///   of physical address; the modes that start there have at least as many bits of input.)
+    pub fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
+        let geometry = mode.geometry(capabilities.physical_address_range())?;
+        let choose = |condition, yes, no| if condition { yes } else { no };
+        let dirty_tracking = capabilities.dirty_tracking();
+        let preset = choose(capabilities.accessed_tracking(), 0, ACCESS_FLAG);
+        Ok(Self {
+            mode,
+            capabilities,
+            geometry,
+            leaf: VALID | INNER_SHAREABLE | preset,
+            write_back: choose(
+                capabilities.forced_write_back(),
+                MEM_ATTR_FORCED_WRITE_BACK,
+                MEM_ATTR_WRITE_BACK,
+            ),
+            writable: choose(dirty_tracking, DIRTY_BIT_MODIFIER, WRITE),
+            any_writable: WRITE | choose(dirty_tracking, DIRTY_BIT_MODIFIER, 0),
+            execute_without_user: choose(capabilities.user_execute_control(), EXECUTE_EL1_ONLY, 0),
+        })
+    }
+
+    /// The mode.
+    #[inline]
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The capabilities.
+    #[inline]
+    #[must_use]
+    pub const fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The value of `VTCR_EL2` while guests run: input width, start level, walks that are write-back
+    /// and inner shareable, output width, VMID width, and what the hardware tracks.
+    #[must_use]
+    pub fn vtcr(&self) -> u64 {
+        registers::vtcr(&self.geometry, &self.capabilities)
+    }
+
+    /// The value of `VTTBR_EL2` that selects the table at `root`, which is aligned to the root's
+    /// alignment, as the address space `vmid`, which fits
+    /// [`vmid_bits`](Format::vmid_bits). Bits that do not fit are dropped.
+    #[inline]
+    #[must_use]
+    pub fn vttbr(&self, root: HostPhysAddr, vmid: u16) -> u64 {
+        registers::vttbr(root, vmid, self.capabilities.vmid_bits())
+    }
+
+    #[inline]
+    fn memory_attributes(&self, flags: MappingFlags) -> u64 {
+        match flags.memory_type() {
+            MemoryType::Device => MEM_ATTR_DEVICE,
+            MemoryType::Uncached => MEM_ATTR_NON_CACHEABLE,
+            MemoryType::WriteBack => self.write_back,
+        }
+    }
+
+    #[inline]
+    fn permissions(&self, flags: MappingFlags) -> u64 {
+        let when = |flag, bits| if flags.contains(flag) { bits } else { 0 };
+        let execute = if !flags.contains(MappingFlags::EXECUTE) {
+            EXECUTE_NOWHERE
+        } else if flags.contains(MappingFlags::USER) {
+            0
+        } else {
+            self.execute_without_user
+        };
+        when(MappingFlags::READ, READ)
+            | when(MappingFlags::WRITE, self.writable)
+            | when(MappingFlags::USER, SOFTWARE_USER)
+            | execute
+    }
+
+    #[inline]
+    fn decode_flags(&self, bits: u64) -> MappingFlags {
+        let when = |condition, flag| {
+            if condition {
+                flag
+            } else {
+                MappingFlags::empty()
+            }
+        };
+        when(bits & READ != 0, MappingFlags::READ)
+            | when(bits & self.any_writable != 0, MappingFlags::WRITE)
+            | when(
+                bits & EXECUTE_NEVER != EXECUTE_NOWHERE,
+                MappingFlags::EXECUTE,
+            )
+            | when(bits & SOFTWARE_USER != 0, MappingFlags::USER)
+            | self.decode_memory_type(bits).flags()
+    }
+
+    /// Whatever is neither Device nor the write-back that this format writes counts as uncached.
+    #[inline]
+    fn decode_memory_type(&self, bits: u64) -> MemoryType {
+        if bits & MEM_ATTR_NORMAL == 0 {
+            MemoryType::Device
+        } else if bits & MEM_ATTR == self.write_back {
+            MemoryType::WriteBack
+        } else {
+            MemoryType::Uncached
+        }
+    }
+}
+
+impl Format for Stage2 {
+    #[inline]
+    fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    #[inline]
+    fn rules(&self) -> UpdateRules {
+        // Arm ARM DDI 0487, chapter D8, "TLB maintenance": break-before-make; invalid descriptors
+        // and those with AF 0 are never cached; a permission fault need not evict a cached entry.
+        UpdateRules {
+            break_before_make: true,
+            fresh_needs_invalidation: false,
+            raised_needs_invalidation: true,
+            hardware_writes_entries: self.capabilities.accessed_tracking(),
+        }
+    }
+
+    /// [`MappingFlags::validate`] and nothing more: stage 2 expresses everything that passes.
+    /// `EXECUTE` without `READ` too, since `S2AP` does not govern instruction fetches.
+    #[inline]
+    fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
+        flags.validate().map(|_| ())
+    }
+
+    #[inline]
+    fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
+        let page = if level == Level::PAGE_4K {
+            TABLE_OR_PAGE
+        } else {
+            0
+        };
+        page | self.leaf | self.memory_attributes(flags) | self.permissions(flags)
+    }
+
+    #[inline]
+    fn address_bits(&self, address: HostPhysAddr) -> u64 {
+        address.as_u64() & ADDRESS
+    }
+
+    #[inline]
+    fn encode_table(&self, address: HostPhysAddr) -> u64 {
+        self.address_bits(address) | TABLE_OR_PAGE | VALID
+    }
+
+    #[inline]
+    fn decode(&self, level: Level, bits: u64) -> Entry {
+        if bits & VALID == 0 {
+            return Entry::Absent;
+        }
+        let is_page_level = level == Level::PAGE_4K;
+        match bits & TABLE_OR_PAGE != 0 {
+            true if !is_page_level => Entry::Table(HostPhysAddr::new(bits & ADDRESS)),
+            false if is_page_level || level > Level::BLOCK_1G => Entry::Absent,
+            _ => {
+                // At most level 2 arrives here: 30 bits of offset.
+                let offset = (1 << (12 + 9 * u32::from(level.number()))) - 1;
+                Entry::Leaf(Leaf {
+                    address: HostPhysAddr::new(bits & ADDRESS & !offset),
+                    flags: self.decode_flags(bits),
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn with_permissions(&self, _level: Level, bits: u64, flags: MappingFlags) -> u64 {
+        let dirty = match (self.is_dirty(bits), flags.contains(MappingFlags::WRITE)) {
+            (false, _) => 0,
+            (true, true) => WRITE,
+            (true, false) => SOFTWARE_DIRTY,
+        };
+        bits & !PERMISSIONS | self.permissions(flags) | dirty
+    }
+
+    #[inline]
+    fn split_leaf(&self, level: Level, bits: u64) -> u64 {
+        if level == Level::BLOCK_2M {
+            bits | TABLE_OR_PAGE
+        } else {
+            bits
+        }
+    }
+
+    #[inline]
+    fn is_accessed(&self, bits: u64) -> bool {
+        bits & ACCESS_FLAG != 0
+    }
+
+    #[inline]
+    fn is_dirty(&self, bits: u64) -> bool {
+        bits & (WRITE | SOFTWARE_DIRTY) != 0
+    }
+
+    #[inline]
+    fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64 {
+        self.vttbr(root, vmid)
+    }
+
+    #[inline]
+    fn vmid_bits(&self) -> u32 {
+        self.capabilities.vmid_bits()
+    }
+
+    /// `DSB ISHST`.
+    #[inline]
+    fn publish(&self) {
+        instructions::publish();
+    }
+}

@@ -1,0 +1,158 @@
+//! The instructions that invalidation consists of, and their execution.
+
+#![expect(
+    unsafe_code,
+    reason = "the one place that executes system instructions"
+)]
+
+use nested_page_table::Invalidation;
+
+use crate::format::Stage2;
+
+/// One instruction, with the raw value of its operand register where it has one.
+///
+/// TLB invalidations act on the VMID in `VTTBR_EL2`. The forms that end in `is` reach every CPU of
+/// the Inner Shareable domain, the others the executing CPU only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Instruction {
+    /// `DSB ISHST`: earlier stores are visible to the walkers of all CPUs.
+    DsbIshst,
+    /// `DSB NSHST`: earlier stores are visible to this CPU's walker.
+    DsbNshst,
+    /// `DSB ISH`: earlier invalidations have completed on all CPUs.
+    DsbIsh,
+    /// `DSB NSH`: earlier local invalidations and walks have completed.
+    DsbNsh,
+    /// `ISB`: later instructions see earlier writes of system registers.
+    Isb,
+    /// `MSR VTTBR_EL2, Xt`.
+    WriteVttbr(u64),
+    /// `TLBI IPAS2E1IS, Xt`: stage 2, one address, every level of its walk.
+    TlbiIpas2e1is(u64),
+    /// `TLBI IPAS2E1, Xt`.
+    TlbiIpas2e1(u64),
+    /// `TLBI RIPAS2E1IS, Xt`: stage 2, a range of addresses (FEAT_TLBIRANGE).
+    TlbiRipas2e1is(u64),
+    /// `TLBI RIPAS2E1, Xt` (FEAT_TLBIRANGE).
+    TlbiRipas2e1(u64),
+    /// `TLBI VMALLE1IS`: stage 1, including entries that combine both stages.
+    TlbiVmalle1is,
+    /// `TLBI VMALLE1`.
+    TlbiVmalle1,
+    /// `TLBI VMALLS12E1IS`: both stages.
+    TlbiVmalls12e1is,
+    /// `TLBI VMALLS12E1`.
+    TlbiVmalls12e1,
+}
+
+impl Instruction {
+    /// Executes the instruction. Does nothing off bare-metal AArch64.
+    ///
+    /// # Safety
+    ///
+    /// - The CPU runs at EL2, and `HCR_EL2.TGE` is 0 (a VHE host clears it first: with it set,
+    ///   invalidations act on the host's own translations).
+    /// - `WriteVttbr`: no guest is entered, no interrupt taken and no other code uses EL1
+    ///   translations until the register has the value again that belongs there, followed by `Isb`.
+    /// - `WriteVttbr`, on a CPU with the speculative address-translation errata (Cortex-A55 1530923,
+    ///   A57 1319537, A72 1319367, A76 1165522): EL1 translation is such that nothing is walked,
+    ///   meaning `SCTLR_EL1.M`, `TCR_EL1.EPD0` and `EPD1` are set.
+    /// - `TlbiRipas2e1is`, `TlbiRipas2e1`: the CPU has FEAT_TLBIRANGE.
+    #[inline]
+    pub unsafe fn execute(self) {
+        // SAFETY: the caller's conditions are this function's.
+        unsafe { execute(self) }
+    }
+}
+
+impl Stage2 {
+    /// Carries out `request` with this CPU: reads `VTTBR_EL2` and executes
+    /// [`instructions_from`](Self::instructions_from) in order, so that the register is what it was
+    /// afterwards. When it returns, the CPUs of the request's scope have forgotten. Does nothing off
+    /// bare-metal AArch64.
+    ///
+    /// # Safety
+    ///
+    /// - The CPU runs at EL2, and `HCR_EL2.TGE` is 0.
+    /// - Interrupts are masked (`PSTATE.DAIF`).
+    /// - On a CPU with speculative address-translation errata, EL1 translation walks nothing (see
+    ///   [`Instruction::execute`]).
+    /// - The CPUs have the [capabilities](Self::capabilities) of this format.
+    /// - `request.space().root_register` is the `VTTBR_EL2` value of a root that is still allocated.
+    pub unsafe fn invalidate(&self, request: &Invalidation) {
+        // SAFETY: the caller vouches for EL2.
+        let current = unsafe { read_vttbr() };
+        for instruction in self.instructions_from(request, current) {
+            // SAFETY: the caller vouches for EL2 without TGE, for masked interrupts, for the errata
+            // and for FEAT_TLBIRANGE where the format uses it; the sequence ends with the register
+            // as it was and an ISB.
+            unsafe { instruction.execute() }
+        }
+    }
+}
+
+/// `DSB ISHST`.
+#[inline]
+pub(crate) fn publish() {
+    // SAFETY: a barrier asks for no exception level and changes no state.
+    unsafe { execute(Instruction::DsbIshst) }
+}
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+macro_rules! run {
+    ($text:literal $(, $operand:expr)?) => {
+        // SAFETY: the instruction touches neither stack nor flags, the compiler treats it as an
+        // access to all memory, and the caller vouches for what it does to the CPU.
+        unsafe {
+            core::arch::asm!($text, $(in(reg) $operand,)? options(nostack, preserves_flags))
+        }
+    };
+}
+
+/// # Safety
+///
+/// Those of [`Instruction::execute`].
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[inline]
+unsafe fn execute(instruction: Instruction) {
+    match instruction {
+        Instruction::DsbIshst => run!("dsb ishst"),
+        Instruction::DsbNshst => run!("dsb nshst"),
+        Instruction::DsbIsh => run!("dsb ish"),
+        Instruction::DsbNsh => run!("dsb nsh"),
+        Instruction::Isb => run!("isb"),
+        Instruction::WriteVttbr(value) => run!("msr vttbr_el2, {}", value),
+        Instruction::TlbiIpas2e1is(xt) => run!("tlbi ipas2e1is, {}", xt),
+        Instruction::TlbiIpas2e1(xt) => run!("tlbi ipas2e1, {}", xt),
+        // TLBI RIPAS2E1IS and RIPAS2E1, names that assemblers know from Armv8.4 on only.
+        Instruction::TlbiRipas2e1is(xt) => run!("sys #4, c8, c0, #2, {}", xt),
+        Instruction::TlbiRipas2e1(xt) => run!("sys #4, c8, c4, #2, {}", xt),
+        Instruction::TlbiVmalle1is => run!("tlbi vmalle1is"),
+        Instruction::TlbiVmalle1 => run!("tlbi vmalle1"),
+        Instruction::TlbiVmalls12e1is => run!("tlbi vmalls12e1is"),
+        Instruction::TlbiVmalls12e1 => run!("tlbi vmalls12e1"),
+    }
+}
+
+#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+#[inline]
+unsafe fn execute(_instruction: Instruction) {}
+
+/// # Safety
+///
+/// - The CPU runs at EL2.
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+unsafe fn read_vttbr() -> u64 {
+    let value: u64;
+    // SAFETY: reading the register has no side effect, and the caller vouches for EL2.
+    unsafe {
+        core::arch::asm!("mrs {}, vttbr_el2", out(reg) value, options(nostack, preserves_flags));
+    }
+    value
+}
+
+#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+unsafe fn read_vttbr() -> u64 {
+    0
+}

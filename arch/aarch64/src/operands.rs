@@ -1,0 +1,118 @@
+//! The operands of address-wise TLB invalidations.
+
+use nested_page_table::{Change, InvalidatedRange};
+
+use crate::capabilities::Capabilities;
+
+// `TLBI IPAS2E1{IS}` and `TLBI RIPAS2E1{IS}`, Xt: Arm ARM DDI 0487, the instruction of each name.
+/// `IPA[47:12]`, of both forms.
+const PAGE_NUMBER: u64 = (1 << 36) - 1;
+/// `TTL` of the single form; bits 47:46 of it name the granule: 01 is 4 KiB.
+const TTL_SHIFT: u32 = 44;
+const TTL_4K: u64 = 0b0100;
+/// `TTL` of the range form: the level alone.
+const RANGE_TTL_SHIFT: u32 = 37;
+/// `NUM` of the range form: one less than the number of units.
+const RANGE_NUM_SHIFT: u32 = 39;
+/// `SCALE` of the range form: a unit is 2^(5 * SCALE + 1) pages.
+const RANGE_SCALE_SHIFT: u32 = 44;
+/// `TG` of the range form, bits 47:46: 01 is 4 KiB.
+const RANGE_TG_4K: u64 = 0b01 << 46;
+const RANGE_MAX_UNITS: u64 = 32;
+const RANGE_MAX_SCALE: u32 = 3;
+
+/// The operand register of one address-wise invalidation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operand {
+    /// For `IPAS2E1{IS}`.
+    Single(u64),
+    /// For `RIPAS2E1{IS}`.
+    Range(u64),
+}
+
+/// The operands that together cover a range of pages, from its start to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operands {
+    /// The number of the next 4 KiB page, and how many are left.
+    page: u64,
+    pages: u64,
+    /// The pages that a single operation covers: those of one leaf.
+    step: u64,
+    /// The architecture's number of the only level with leaves, or 0.
+    leaf_level: u64,
+    ranges: bool,
+}
+
+impl Operands {
+    /// What invalidates `range`, or `None` where only the whole address space will do: a removed
+    /// table wants every leaf that was below it invalidated, whatever its level was, which is
+    /// affordable by range only.
+    pub(crate) fn new(range: &InvalidatedRange, capabilities: &Capabilities) -> Option<Self> {
+        let ranges = capabilities.tlb_range();
+        if range.change == Change::Fresh {
+            return Some(Self::covering(0, 0, 0, ranges));
+        }
+        if range.tables && !ranges {
+            return None;
+        }
+        // Leaves stand at levels 0 to 2 from below; the architecture calls them 3 to 1.
+        let level = range.level.filter(|_| !range.tables);
+        let level = level.map(|level| u64::from(level.number().min(2)));
+        let step = 1 << (9 * level.unwrap_or(0));
+        let leaf_level = level.filter(|_| capabilities.tlb_level_hint());
+        let first = (range.range.start().as_u64() >> 12) & !(step - 1);
+        let last = (range.range.last().as_u64() >> 12) | (step - 1);
+        Some(Self {
+            leaf_level: leaf_level.map_or(0, |level| 3 - level),
+            ..Self::covering(first, last - first + 1, step, ranges)
+        })
+    }
+
+    const fn covering(page: u64, pages: u64, step: u64, ranges: bool) -> Self {
+        Self {
+            page,
+            pages,
+            step,
+            leaf_level: 0,
+            ranges,
+        }
+    }
+
+    /// One leaf, or one page where the level is not known.
+    fn single(&self) -> (Operand, u64) {
+        let hint = match self.leaf_level {
+            0 => 0,
+            level => (TTL_4K | level) << TTL_SHIFT,
+        };
+        (Operand::Single(hint | self.page & PAGE_NUMBER), self.step)
+    }
+
+    /// As many of the largest units as fit. Units that are not multiples of a leaf come last and
+    /// sum up to whole leaves, so that every operation starts at a leaf, as a level hint demands.
+    fn range(&self) -> (Operand, u64) {
+        let scale = ((self.pages.ilog2() - 1) / 5).min(RANGE_MAX_SCALE);
+        let unit_shift = 5 * scale + 1;
+        let units = (self.pages >> unit_shift).min(RANGE_MAX_UNITS);
+        let operand = RANGE_TG_4K
+            | u64::from(scale) << RANGE_SCALE_SHIFT
+            | (units - 1) << RANGE_NUM_SHIFT
+            | self.leaf_level << RANGE_TTL_SHIFT
+            | self.page & PAGE_NUMBER;
+        (Operand::Range(operand), units << unit_shift)
+    }
+}
+
+impl Iterator for Operands {
+    type Item = Operand;
+
+    fn next(&mut self) -> Option<Operand> {
+        let (operand, covered) = match self.pages {
+            0 => return None,
+            pages if !self.ranges || pages <= self.step => self.single(),
+            _ => self.range(),
+        };
+        self.page += covered;
+        self.pages -= covered;
+        Some(operand)
+    }
+}
