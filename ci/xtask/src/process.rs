@@ -1,6 +1,5 @@
 //! Child processes: shown before they run, without input, and judged by their exit status.
 
-use std::borrow::Cow;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -71,18 +70,24 @@ fn show(command: &Command) {
     println!("$ {}", line(command));
 }
 
+/// The command as one would type it.
 fn line(command: &Command) -> String {
-    let words = command.get_args().map(|word| word.to_string_lossy());
-    let words: Vec<_> = [program(command)].into_iter().chain(words).collect();
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        Some(format!("{}={:?}", name.display(), value?.to_string_lossy()))
+    });
+    let arguments = command.get_args().map(|word| word.display().to_string());
+    let words: Vec<_> = variables
+        .chain([program(command)])
+        .chain(arguments)
+        .collect();
     words.join(" ")
 }
 
 /// The name of the program, without the folder it is in.
-fn program(command: &Command) -> Cow<'_, str> {
+fn program(command: &Command) -> String {
     let path = Path::new(command.get_program());
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.display().to_string()
 }
 
 fn judge(command: &Command, status: io::Result<ExitStatus>) -> Result<(), String> {
@@ -133,6 +138,16 @@ mod tests {
             Err("false: exit status: 1".to_owned())
         );
         assert!(run(&mut Command::new("no-such-program")).is_err());
+    }
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it() {
+        let mut command = Command::new("/usr/bin/cargo");
+        command
+            .args(["build", "--lib"])
+            .env("RUSTC", "rustc")
+            .env_remove("CARGO");
+        assert_eq!(line(&command), "RUSTC=\"rustc\" cargo build --lib");
     }
 
     #[test]

@@ -82,10 +82,10 @@ impl<'a> Toolchains<'a> {
         match self.source {
             Source::Auto => self.active(target).or_else(|reason| {
                 self.debian(&reason)
-                    .map_err(|other| format!("{reason}; {other}"))
+                    .map_err(|other| format!("{reason}; or: {other}"))
             }),
             Source::Rustup => self.active(target),
-            Source::Debian => self.debian("asked for"),
+            Source::Debian => self.debian("--toolchain debian"),
         }
     }
 
@@ -109,7 +109,7 @@ impl<'a> Toolchains<'a> {
     }
 
     fn debian(&self, why: &str) -> Result<Toolchain, String> {
-        println!("Debian's compiler: {why}");
+        println!("Taking Debian's compiler: {why}");
         self.debian
             .get_or_init(install_debian)
             .clone()
