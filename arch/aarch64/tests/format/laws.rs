@@ -1,12 +1,11 @@
 //! The laws of `Format`, over all flags, levels and capabilities.
 
-mod common;
-
-use common::{LEAF_LEVELS, accepted_flags, addresses, formats, leaf_of};
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{Entry, Format, Leaf, Level};
 use proptest::prelude::*;
+
+use crate::common::{LEAF_LEVELS, accepted_flags, addresses, formats, leaf_of};
 
 /// The bits that a leaf may have, from the figure of the stage-2 descriptor: type 1:0, MemAttr 5:2,
 /// S2AP 7:6, SH 9:8, AF 10, output address, DBM 51, XN 54:53, software 57:56.

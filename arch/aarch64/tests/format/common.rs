@@ -1,11 +1,5 @@
 //! What the tests of the format share.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests fail as tests do"
-)]
-
 use guest_addr::HostPhysAddr;
 use mapping_flags::MappingFlags;
 use nested_page_table::{Entry, Leaf, Level};

@@ -1,11 +1,10 @@
 //! Changing permissions and splitting: what stays, and what the hardware's bits become.
 
-mod common;
-
-use common::{LEAF_LEVELS, accepted_flags, addresses, formats, leaf_of};
 use mapping_flags::MappingFlags;
 use nested_page_table::{Format, Leaf, Level};
 use nested_paging_aarch64::Stage2;
+
+use crate::common::{LEAF_LEVELS, accepted_flags, addresses, formats, leaf_of};
 
 const ACCESS_FLAG: u64 = 1 << 10;
 const WRITE: u64 = 1 << 7;

@@ -1,18 +1,11 @@
 //! Golden descriptors, and the bugs of other implementations that they rule out.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests fail as tests do"
-)]
-
-mod common;
-
-use common::{LEAF_LEVELS, accepted_flags, addresses, formats, leaf_of};
 use guest_addr::HostPhysAddr;
 use mapping_flags::MappingFlags;
 use nested_page_table::{Format, Leaf, Level};
 use nested_paging_aarch64::{Capabilities, Mode, Stage2};
+
+use crate::common::{LEAF_LEVELS, accepted_flags, addresses, formats, leaf_of};
 
 const ADDRESS: HostPhysAddr = HostPhysAddr::new(0x1_4000_0000);
 
