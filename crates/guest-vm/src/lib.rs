@@ -1,3 +1,41 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+#![warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("guest-vm supports 64-bit targets only: guest memory is copied through pointers");
+
+extern crate alloc;
+
+mod access;
+mod address_space;
+mod ax_error;
+mod channel;
+mod config;
+mod error;
+mod fault;
+mod frames;
+mod guest_memory;
+mod hal;
+mod paging_handler;
+mod populate;
+mod region;
+mod region_map;
+mod setup;
+mod setup_error;
+mod vm;
+mod warning;
+
+pub use channel::IvcChannel;
+pub use config::{
+    EmulatedRegion, IVC_DEVICE_TYPE, MapType, MemoryRegion, PassthroughRegion, Population, VmConfig,
+};
+pub use error::VmError;
+pub use fault::FaultOutcome;
+pub use hal::VmHal;
+pub use paging_handler::PagingHandlerFrames;
+pub use region::Occupant;
+pub use setup_error::SetupError;
+pub use vm::Vm;
+pub use warning::{SetupReport, SetupWarning};

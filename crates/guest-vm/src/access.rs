@@ -1,0 +1,98 @@
+//! Reading and writing guest memory on the hypervisor's behalf.
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange};
+use mapping_flags::MappingFlags;
+use nested_page_table::Format;
+
+use crate::address_space::{AddressSpace, host_part, publish_contents};
+use crate::error::VmError;
+use crate::guest_memory;
+use crate::hal::VmHal;
+use crate::region::Backing;
+
+impl<F: Format, H: VmHal> AddressSpace<F, H> {
+    pub(crate) fn read(
+        &mut self,
+        address: GuestPhysAddr,
+        target: &mut [u8],
+    ) -> Result<(), VmError> {
+        let Some(range) = byte_range(address, target.len())? else {
+            return Ok(());
+        };
+        self.make_accessible(&range)?;
+        let mut rest = target;
+        self.for_each_host_part(&range, |hal, memory, _| {
+            let bytes = (memory.size() as usize).min(rest.len());
+            let (now, later) = core::mem::take(&mut rest).split_at_mut(bytes);
+            rest = later;
+            guest_memory::read(hal, memory, now);
+        });
+        Ok(())
+    }
+
+    pub(crate) fn write(&mut self, address: GuestPhysAddr, source: &[u8]) -> Result<(), VmError> {
+        let Some(range) = byte_range(address, source.len())? else {
+            return Ok(());
+        };
+        self.make_accessible(&range)?;
+        let mut rest = source;
+        self.for_each_host_part(&range, |hal, memory, flags| {
+            let (now, later) = rest.split_at((memory.size() as usize).min(rest.len()));
+            rest = later;
+            guest_memory::write(hal, memory, now);
+            publish_contents(hal, memory, flags);
+        });
+        Ok(())
+    }
+
+    /// Makes sure that every byte of `range` is mapped to normal memory.
+    fn make_accessible(&mut self, range: &GuestPhysRange) -> Result<(), VmError> {
+        self.check_accessible(range)?;
+        match range.align_outward_4k() {
+            Ok(pages) => self.populate(&pages),
+            Err(reason) => Err(reason.into()),
+        }
+    }
+
+    fn check_accessible(&self, range: &GuestPhysRange) -> Result<(), VmError> {
+        let mut next = range.start();
+        for region in self.regions.overlapping(range) {
+            let absent = region.backing == Backing::Emulated || region.guest.start() > next;
+            if absent {
+                break;
+            }
+            if region.flags.contains(MappingFlags::DEVICE) {
+                return Err(VmError::DeviceMemory { address: next });
+            }
+            match region.guest.end() {
+                Some(end) if end <= range.last() => next = end,
+                _ => return Ok(()),
+            }
+        }
+        Err(VmError::NotMapped { address: next })
+    }
+
+    /// Calls `visit` with the host memory behind `range`, leaf by leaf, in guest order.
+    fn for_each_host_part(
+        &self,
+        range: &GuestPhysRange,
+        mut visit: impl FnMut(&H, HostPhysRange, MappingFlags),
+    ) {
+        self.table.visit(*range, |leaf| {
+            if let Some((memory, _)) = host_part(&leaf, range) {
+                visit(&self.hal, memory, leaf.flags);
+            }
+        });
+    }
+}
+
+fn byte_range(address: GuestPhysAddr, bytes: usize) -> Result<Option<GuestPhysRange>, VmError> {
+    if bytes == 0 {
+        return Ok(None);
+    }
+    // A usize has 64 bits.
+    Ok(Some(GuestPhysRange::from_start_size(
+        address,
+        bytes as u64,
+    )?))
+}

@@ -1,0 +1,203 @@
+//! The guest-physical address space of a machine: its table, and what stands behind each region.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
+use mapping_flags::MappingFlags;
+use nested_page_table::{
+    Format, LeafPolicy, MapError, NestedPageTable, NewTableError, ProtectError, UnmapError,
+};
+
+use crate::error::VmError;
+use crate::hal::{HalTableHost, VmHal};
+use crate::region::{Backing, Region};
+use crate::region_map::{RegionMap, with_permissions};
+
+/// What the machine's lock protects.
+///
+/// The table and the regions agree at all times:
+///
+/// - a linear region and a channel are mapped whole, to the host addresses that they name;
+/// - a present page of an allocated region leads to a frame of `hal.frames()` that belongs to this
+///   page alone;
+/// - nothing else is mapped, and every leaf has the flags of its region.
+pub(crate) struct AddressSpace<F: Format, H: VmHal> {
+    pub(crate) hal: Arc<H>,
+    pub(crate) table: NestedPageTable<F, HalTableHost<H>>,
+    pub(crate) regions: RegionMap,
+    /// What `alloc_memory_region_at` gave.
+    pub(crate) reservations: Vec<HostPhysRange>,
+    /// Where IVC channels may be placed.
+    pub(crate) channel_ranges: Vec<GuestPhysRange>,
+}
+
+impl<F: Format, H: VmHal> AddressSpace<F, H> {
+    pub(crate) fn new(
+        format: F,
+        vmid: u16,
+        policy: LeafPolicy,
+        hal: H,
+    ) -> Result<Self, NewTableError> {
+        let hal = Arc::new(hal);
+        let table = NestedPageTable::new(format, vmid, HalTableHost(Arc::clone(&hal)))?;
+        Ok(Self {
+            hal,
+            table: table.with_leaf_policy(policy),
+            regions: RegionMap::default(),
+            reservations: Vec::new(),
+            channel_ranges: Vec::new(),
+        })
+    }
+
+    /// Maps `guest` to the host addresses from `host` on.
+    pub(crate) fn map(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), VmError> {
+        let region = Region {
+            guest,
+            backing: Backing::Linear(host),
+            flags,
+        };
+        self.table
+            .format()
+            .check_flags(flags)
+            .map_err(MapError::Flags)?;
+        if !guest.is_aligned_4k() || !host.is_aligned_4k() {
+            return Err(MapError::Unaligned { guest, host }.into());
+        }
+        let memory = HostPhysRange::from_start_size(host, guest.size())?;
+        self.prepare_insert(&guest)?;
+        publish_contents(&*self.hal, memory, flags);
+        self.table.map(guest, host, flags)?;
+        self.regions.insert(region);
+        Ok(())
+    }
+
+    /// Makes sure that a region for `guest` can be inserted.
+    pub(crate) fn prepare_insert(&mut self, guest: &GuestPhysRange) -> Result<(), VmError> {
+        self.regions.reserve()?;
+        match self.regions.overlapping(guest).first() {
+            None => Ok(()),
+            Some(region) => Err(VmError::Occupied {
+                requested: *guest,
+                existing: region.guest,
+                occupant: region.occupant(),
+            }),
+        }
+    }
+
+    /// Unmaps `guest` and gives back the frames of allocated regions in it. Holes and emulated
+    /// devices are skipped.
+    pub(crate) fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), VmError> {
+        if !guest.is_aligned_4k() {
+            return Err(UnmapError::Unaligned { guest }.into());
+        }
+        self.refuse_channels(&guest)?;
+        self.regions.reserve()?;
+        self.unmap_and_free(guest)?;
+        self.regions.remove(&guest);
+        Ok(())
+    }
+
+    /// Gives `guest` other permissions; absent pages get them when they are filled.
+    pub(crate) fn protect(
+        &mut self,
+        guest: GuestPhysRange,
+        permissions: MappingFlags,
+    ) -> Result<(), VmError> {
+        if !guest.is_aligned_4k() {
+            return Err(ProtectError::Unaligned { guest }.into());
+        }
+        self.refuse_channels(&guest)?;
+        self.check_permissions(&guest, permissions)?;
+        self.regions.reserve()?;
+        self.sync_newly_executable(&guest, permissions);
+        self.table.protect(guest, permissions)?;
+        self.regions.protect(&guest, permissions);
+        Ok(())
+    }
+
+    fn refuse_channels(&self, guest: &GuestPhysRange) -> Result<(), VmError> {
+        let mut regions = self.regions.overlapping(guest).iter();
+        match regions.find(|region| matches!(region.backing, Backing::Channel(_))) {
+            None => Ok(()),
+            Some(region) => Err(VmError::IvcChannelInRange {
+                requested: *guest,
+                channel: region.guest,
+            }),
+        }
+    }
+
+    /// The table checks present leaves alone; absent pages have to be able to take them too.
+    fn check_permissions(
+        &self,
+        guest: &GuestPhysRange,
+        permissions: MappingFlags,
+    ) -> Result<(), ProtectError> {
+        if !MappingFlags::PERMISSIONS.contains(permissions) {
+            return Err(ProtectError::NotAPermission { flags: permissions });
+        }
+        for region in self.regions.overlapping(guest) {
+            if region.backing != Backing::Emulated {
+                let flags = with_permissions(region.flags, permissions);
+                self.table
+                    .format()
+                    .check_flags(flags)
+                    .map_err(ProtectError::Flags)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_newly_executable(&self, guest: &GuestPhysRange, permissions: MappingFlags) {
+        if !permissions.contains(MappingFlags::EXECUTE) {
+            return;
+        }
+        self.table.visit(*guest, |leaf| {
+            if leaf.flags.contains(MappingFlags::EXECUTE) {
+                return;
+            }
+            if let Some((host, _)) = host_part(&leaf, guest) {
+                self.hal.sync_instructions(host);
+            }
+        });
+    }
+}
+
+/// The host memory that `leaf` has in `range`, and the guest range that leads there.
+pub(crate) fn host_part(
+    leaf: &nested_page_table::Mapping,
+    range: &GuestPhysRange,
+) -> Option<(HostPhysRange, GuestPhysRange)> {
+    let guest = leaf.guest.intersection(range)?;
+    let host = HostPhysRange::from_start_size(leaf.host_of(guest.start())?, guest.size()).ok()?;
+    Some((host, guest))
+}
+
+/// What comes after `part` in `whole`, whose first bytes it is.
+pub(crate) fn rest_after(whole: &GuestPhysRange, part: &GuestPhysRange) -> Option<GuestPhysRange> {
+    part.end().and_then(|end| from_to(end, whole.last()))
+}
+
+pub(crate) fn from_to(start: GuestPhysAddr, last: GuestPhysAddr) -> Option<GuestPhysRange> {
+    GuestPhysRange::from_start_last(start, last).ok()
+}
+
+/// Makes what the host stored in `memory` visible to a guest that is about to get it.
+pub(crate) fn publish_contents<H: VmHal + ?Sized>(
+    hal: &H,
+    memory: HostPhysRange,
+    flags: MappingFlags,
+) {
+    if flags.contains(MappingFlags::DEVICE) {
+        return;
+    }
+    hal.clean_data_cache(memory);
+    if flags.contains(MappingFlags::EXECUTE) {
+        hal.sync_instructions(memory);
+    }
+}

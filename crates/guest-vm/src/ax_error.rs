@@ -1,0 +1,56 @@
+//! Conversion into the errors of ArceOS.
+
+use axerrno::AxErrorKind;
+use nested_page_table::{MapError, NewTableError, ProtectError, UnmapError};
+
+use crate::error::VmError;
+use crate::setup_error::SetupError;
+
+/// Bad flags, ranges and alignment are `InvalidInput`, missing frames `NoMemory`, what is in use
+/// `AlreadyExists`, absent memory `NotFound`, device memory `BadAddress`.
+impl From<VmError> for AxErrorKind {
+    fn from(error: VmError) -> Self {
+        match error {
+            VmError::Range(_) => Self::InvalidInput,
+            VmError::Map(reason) => map_kind(&reason),
+            VmError::Unmap(UnmapError::OutOfMemory { .. })
+            | VmError::Protect(ProtectError::OutOfMemory { .. })
+            | VmError::NoFrames { .. }
+            | VmError::NoBookkeepingMemory
+            | VmError::NoIvcSpace { .. } => Self::NoMemory,
+            VmError::Unmap(_) | VmError::Protect(_) => Self::InvalidInput,
+            VmError::Occupied { .. } => Self::AlreadyExists,
+            VmError::IvcChannelInRange { .. } => Self::ResourceBusy,
+            VmError::NotMapped { .. } | VmError::NoIvcChannel { .. } => Self::NotFound,
+            VmError::DeviceMemory { .. } => Self::BadAddress,
+        }
+    }
+}
+
+/// An overlap of regions is `AlreadyExists`, a missing frame `NoMemory`, all else `InvalidInput`.
+impl From<SetupError<'_>> for AxErrorKind {
+    fn from(error: SetupError<'_>) -> Self {
+        match error {
+            SetupError::Flags { .. } => Self::InvalidInput,
+            SetupError::Plan(errors) => plan_kind(&errors),
+            SetupError::Table(NewTableError::OutOfMemory { .. }) => Self::NoMemory,
+            SetupError::Table(_) => Self::InvalidInput,
+            SetupError::Region { reason, .. } => reason.into(),
+        }
+    }
+}
+
+fn map_kind(error: &MapError) -> AxErrorKind {
+    match error {
+        MapError::OutOfMemory { .. } => AxErrorKind::NoMemory,
+        MapError::Conflict { .. } => AxErrorKind::AlreadyExists,
+        _ => AxErrorKind::InvalidInput,
+    }
+}
+
+fn plan_kind(errors: &[region_planner::PlanError<'_>]) -> AxErrorKind {
+    match errors.first() {
+        Some(region_planner::PlanError::Overlap { .. }) => AxErrorKind::AlreadyExists,
+        _ => AxErrorKind::InvalidInput,
+    }
+}

@@ -1,0 +1,175 @@
+//! What a machine is made of.
+
+use alloc::vec::Vec;
+
+use guest_addr::{GuestPhysAddr, HostPhysAddr};
+use mapping_flags::MappingFlags;
+use nested_page_table::LeafPolicy;
+use region_planner::Origin;
+
+/// The type number of an emulated device that is a range for inter-VM communication channels.
+pub const IVC_DEVICE_TYPE: u64 = 0xa;
+
+/// Everything that [`Vm::new`](crate::Vm::new) needs to know.
+///
+/// Regions may be unaligned: they are grown to whole 4 KiB pages and merged by the rules of
+/// [`region_planner::plan()`].
+#[derive(Clone, Debug)]
+pub struct VmConfig<'a, F> {
+    /// The VMID, without meaning on x86.
+    pub vmid: u16,
+    /// The name that log messages carry.
+    pub name: &'a str,
+    /// The format of the page table: architecture, mode and capabilities.
+    pub format: F,
+    /// A cap on the size of leaves.
+    pub leaf_policy: LeafPolicy,
+    /// The guest's RAM.
+    pub memory_regions: Vec<MemoryRegion<'a>>,
+    /// Devices that the guest drives itself.
+    pub passthrough_regions: Vec<PassthroughRegion<'a>>,
+    /// Devices that the hypervisor plays: never mapped.
+    pub emulated_regions: Vec<EmulatedRegion<'a>>,
+}
+
+impl<'a, F> VmConfig<'a, F> {
+    /// A machine without memory and devices, with leaves as large as the hardware allows.
+    #[must_use]
+    pub const fn new(vmid: u16, name: &'a str, format: F) -> Self {
+        Self {
+            vmid,
+            name,
+            format,
+            leaf_policy: LeafPolicy::HARDWARE,
+            memory_regions: Vec::new(),
+            passthrough_regions: Vec::new(),
+            emulated_regions: Vec::new(),
+        }
+    }
+}
+
+/// Where the host memory behind a region of RAM comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MapType {
+    /// Zeroed frames of the host's allocator, not necessarily contiguous.
+    Alloc,
+    /// The host addresses that equal the guest addresses, taken from the host's allocator. If they
+    /// are not free that is a warning, and the guest gets them all the same.
+    Identical,
+    /// The host addresses that equal the guest addresses, which nobody allocates or clears.
+    Reserved,
+}
+
+impl MapType {
+    /// The type that configuration files call `number`: 0, 1 and 2 in the order above.
+    #[must_use]
+    pub const fn from_configuration(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Alloc),
+            1 => Some(Self::Identical),
+            2 => Some(Self::Reserved),
+            _ => None,
+        }
+    }
+}
+
+/// When [`MapType::Alloc`] memory gets its frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Population {
+    /// All of them when the machine is set up.
+    #[default]
+    AtOnce,
+    /// One by one, when the guest or the hypervisor first uses a page.
+    OnFirstUse,
+}
+
+/// A region of RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemoryRegion<'a> {
+    /// The name that messages use, such as `memory_regions[0]`.
+    pub name: &'a str,
+    /// The first guest byte.
+    pub gpa: GuestPhysAddr,
+    /// The number of bytes.
+    pub size: u64,
+    /// The bits of [`MappingFlags`], as a configuration spells them. A region with `DEVICE` is not
+    /// mapped and counts for nothing else, with a warning.
+    pub flags: u64,
+    /// Where its host memory comes from.
+    pub map_type: MapType,
+    /// When [`MapType::Alloc`] memory gets its frames.
+    pub population: Population,
+    /// Whether a [`MapType::Identical`] region keeps what the host's memory contains, such as an
+    /// image that was loaded there, instead of being zeroed. A page with a byte of a region that
+    /// keeps its contents is not zeroed.
+    pub keep_contents: bool,
+}
+
+impl<'a> MemoryRegion<'a> {
+    /// A region that is populated at once, and zeroed unless it is [`MapType::Reserved`].
+    #[must_use]
+    pub const fn new(
+        name: &'a str,
+        gpa: GuestPhysAddr,
+        size: u64,
+        flags: u64,
+        map_type: MapType,
+    ) -> Self {
+        Self {
+            name,
+            gpa,
+            size,
+            flags,
+            map_type,
+            population: Population::AtOnce,
+            keep_contents: false,
+        }
+    }
+}
+
+/// A device that the guest drives itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PassthroughRegion<'a> {
+    /// The name that messages use.
+    pub name: &'a str,
+    /// The first guest byte.
+    pub gpa: GuestPhysAddr,
+    /// The host byte behind it, at the same byte of its 4 KiB page.
+    pub hpa: HostPhysAddr,
+    /// The number of bytes.
+    pub size: u64,
+    /// What the guest may do, and the memory type.
+    pub flags: MappingFlags,
+    /// Whether somebody wrote the region down, or a device tree has it: then it gives way to RAM
+    /// and emulated devices.
+    pub origin: Origin,
+}
+
+impl<'a> PassthroughRegion<'a> {
+    /// An explicit region with [`MappingFlags::PASSTHROUGH`].
+    #[must_use]
+    pub const fn new(name: &'a str, gpa: GuestPhysAddr, hpa: HostPhysAddr, size: u64) -> Self {
+        Self {
+            name,
+            gpa,
+            hpa,
+            size,
+            flags: MappingFlags::PASSTHROUGH,
+            origin: Origin::Explicit,
+        }
+    }
+}
+
+/// A device that the hypervisor plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EmulatedRegion<'a> {
+    /// The name that messages use.
+    pub name: &'a str,
+    /// The first guest byte.
+    pub gpa: GuestPhysAddr,
+    /// The number of bytes.
+    pub size: u64,
+    /// The type number of the configuration. [`IVC_DEVICE_TYPE`] makes the whole pages of the
+    /// region a range for IVC channels.
+    pub device_type: u64,
+}

@@ -1,0 +1,135 @@
+//! Frames of guest memory: taken with an owner, given back when no CPU can reach them.
+#![expect(
+    unsafe_code,
+    reason = "gives frames back to the allocator, which nobody may use any more"
+)]
+
+use core::mem;
+
+use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K, RangeError};
+use nested_page_table::{Format, HostFrames, UnmapError};
+
+use crate::address_space::AddressSpace;
+use crate::error::VmError;
+use crate::hal::VmHal;
+use crate::region::Backing;
+
+/// A run of zeroed frames that nobody else knows. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct FrameRun<'a, A: HostFrames> {
+    allocator: &'a A,
+    base: HostPhysAddr,
+    frames: u64,
+}
+
+impl<'a, A: HostFrames> FrameRun<'a, A> {
+    pub(crate) fn zeroed(allocator: &'a A, bytes: u64, alignment: u64) -> Option<Self> {
+        let frames = bytes / PAGE_SIZE_4K;
+        let base = allocator.alloc_zeroed(frames, alignment)?;
+        Some(Self {
+            allocator,
+            base,
+            frames,
+        })
+    }
+
+    pub(crate) const fn base(&self) -> HostPhysAddr {
+        self.base
+    }
+
+    pub(crate) fn range(&self) -> Result<HostPhysRange, RangeError> {
+        HostPhysRange::from_start_size(self.base, self.frames.saturating_mul(PAGE_SIZE_4K))
+    }
+
+    /// Leaves the frames to the page table, which now leads to them.
+    pub(crate) fn hand_over(self) {
+        mem::forget(self);
+    }
+}
+
+impl<A: HostFrames> Drop for FrameRun<'_, A> {
+    fn drop(&mut self) {
+        // SAFETY: the run came whole from this allocator. It was handed over to nobody, so no table
+        // ever led to it and no one uses it.
+        unsafe { self.allocator.dealloc(self.base, self.frames) };
+    }
+}
+
+impl<F: Format, H: VmHal> AddressSpace<F, H> {
+    /// Unmaps `range`, and gives back the frames of allocated regions that were mapped in it. The
+    /// regions stay.
+    pub(crate) fn unmap_and_free(&mut self, range: GuestPhysRange) -> Result<(), UnmapError> {
+        let Self {
+            hal,
+            table,
+            regions,
+            ..
+        } = self;
+        table.unmap_reporting(range, |leaf| {
+            let region = regions.find(leaf.guest.start());
+            if region.is_none_or(|region| region.backing != Backing::Allocated) {
+                return;
+            }
+            // SAFETY: what a leaf of an allocated region leads to was taken from `hal.frames()` by
+            // `fill`, as a run of one frame, or as a larger one only where runs may be given back
+            // in parts; a leaf never spans two runs since each was mapped by itself. The leaf was
+            // the only way to it, and is reported when no CPU can use it any more.
+            unsafe {
+                hal.frames()
+                    .dealloc(leaf.host, leaf.guest.size() / PAGE_SIZE_4K);
+            };
+        })
+    }
+
+    /// Unmaps a channel, waits until no CPU can reach it, and gives back its run.
+    pub(crate) fn unmap_channel(
+        &mut self,
+        guest: GuestPhysRange,
+        base: HostPhysAddr,
+    ) -> Result<(), VmError> {
+        self.table.unmap(guest)?;
+        self.free_channel(guest, base);
+        Ok(())
+    }
+
+    fn free_channel(&self, guest: GuestPhysRange, base: HostPhysAddr) {
+        let frames = guest.size() / PAGE_SIZE_4K;
+        // SAFETY: the run was taken from `hal.frames()` with this base and size when the channel was
+        // made, and its mapping was removed and invalidated on all CPUs by the caller. Peers that
+        // map it have let go of it: that is the contract of `release_ivc_channel` and of dropping
+        // the machine.
+        unsafe { self.hal.frames().dealloc(base, frames) };
+    }
+
+    /// Every guest address that may be mapped.
+    fn mapped_hull(&self) -> Option<GuestPhysRange> {
+        let mut mapped = self
+            .regions
+            .iter()
+            .filter(|region| region.backing != Backing::Emulated);
+        let first = mapped.next()?;
+        let last = mapped.next_back().unwrap_or(first);
+        GuestPhysRange::from_start_last(first.guest.start(), last.guest.last()).ok()
+    }
+}
+
+impl<F: Format, H: VmHal> Drop for AddressSpace<F, H> {
+    fn drop(&mut self) {
+        if let Some(hull) = self.mapped_hull()
+            && let Err(error) = self.unmap_and_free(hull)
+        {
+            // The guest might still reach the memory: keeping it is the only safe thing to do.
+            log::error!("guest memory is not given back: {error}");
+            return;
+        }
+        for region in self.regions.iter() {
+            if let Backing::Channel(base) = region.backing {
+                self.free_channel(region.guest, base);
+            }
+        }
+        for memory in &self.reservations {
+            self.hal
+                .dealloc_memory_region_at(memory.start(), memory.size());
+        }
+    }
+}

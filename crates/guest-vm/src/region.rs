@@ -1,0 +1,105 @@
+//! One region of guest-physical memory, as the running machine keeps it.
+
+use core::fmt;
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
+use mapping_flags::MappingFlags;
+
+/// What a part of the guest-physical address space is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Occupant {
+    /// Memory or a device at host addresses that somebody named.
+    Linear,
+    /// Memory whose frames the machine allocated, or will allocate on first use.
+    Allocated,
+    /// An inter-VM communication channel.
+    IvcChannel,
+    /// An emulated device: never mapped, so that every access traps.
+    Emulated,
+}
+
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Linear => "linear memory",
+            Self::Allocated => "allocated memory",
+            Self::IvcChannel => "an IVC channel",
+            Self::Emulated => "an emulated device",
+        })
+    }
+}
+
+/// What stands behind a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// The host address of the region's first byte.
+    Linear(HostPhysAddr),
+    /// Frames of the host's allocator, page by page; absent pages are filled on first use.
+    Allocated,
+    /// A run of frames of the host's allocator that is as long as the region.
+    Channel(HostPhysAddr),
+    /// Nothing is ever mapped.
+    Emulated,
+}
+
+/// Whole 4 KiB pages with one backing and one set of flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) guest: GuestPhysRange,
+    pub(crate) backing: Backing,
+    pub(crate) flags: MappingFlags,
+}
+
+impl Region {
+    pub(crate) const fn occupant(&self) -> Occupant {
+        match self.backing {
+            Backing::Linear(_) => Occupant::Linear,
+            Backing::Allocated => Occupant::Allocated,
+            Backing::Channel(_) => Occupant::IvcChannel,
+            Backing::Emulated => Occupant::Emulated,
+        }
+    }
+
+    /// The parts before and from `boundary`, if both have bytes.
+    pub(crate) fn split_at(&self, boundary: GuestPhysAddr) -> Option<(Self, Self)> {
+        let last = boundary.checked_sub(1)?;
+        let low = GuestPhysRange::from_start_last(self.guest.start(), last).ok()?;
+        let high = GuestPhysRange::from_start_last(boundary, self.guest.last()).ok()?;
+        let backing = self.backing_after(low.size())?;
+        Some((
+            Self {
+                guest: low,
+                ..*self
+            },
+            Self {
+                guest: high,
+                backing,
+                ..*self
+            },
+        ))
+    }
+
+    /// Takes in `next` if it goes on where this region ends, with the same flags and backing.
+    /// Channels are never joined: each is released by its own address.
+    pub(crate) fn absorb(&mut self, next: &Self) -> bool {
+        let joins = self.guest.is_followed_by(&next.guest)
+            && self.flags == next.flags
+            && !matches!(self.backing, Backing::Channel(_))
+            && self.backing_after(self.guest.size()) == Some(next.backing);
+        match GuestPhysRange::from_start_last(self.guest.start(), next.guest.last()) {
+            Ok(joined) if joins => {
+                self.guest = joined;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn backing_after(&self, bytes: u64) -> Option<Backing> {
+        Some(match self.backing {
+            Backing::Linear(host) => Backing::Linear(host.checked_add(bytes)?),
+            Backing::Channel(host) => Backing::Channel(host.checked_add(bytes)?),
+            other => other,
+        })
+    }
+}

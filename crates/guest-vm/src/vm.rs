@@ -1,0 +1,255 @@
+//! A machine behind its lock.
+
+use core::fmt;
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
+use mapping_flags::MappingFlags;
+use nested_page_table::{AddressSpaceId, Format, Mapping, Statistics};
+use spin::Mutex;
+
+use crate::address_space::AddressSpace;
+use crate::channel::IvcChannel;
+use crate::config::VmConfig;
+use crate::error::VmError;
+use crate::fault::FaultOutcome;
+use crate::hal::VmHal;
+use crate::setup::set_up;
+use crate::setup_error::SetupError;
+use crate::warning::SetupReport;
+
+/// How often a fault looks whether the lock is free before it asks for another attempt.
+const LOCK_ATTEMPTS: u32 = 1000;
+
+/// The memory of one virtual machine, with a page table in the format `F` on the hypervisor `H`.
+///
+/// - **All or nothing.** An operation that returns an error has changed nothing: neither the table
+///   nor what the machine knows about its regions, and no frame is lost.
+/// - **One lock.** Operations may be called from several CPUs at once; one spin lock, which is held
+///   while CPUs are asked to forget translations, serialises them. **A CPU that waits for it must be
+///   able to acknowledge an invalidation**: call with interrupts enabled, or have the hypervisor
+///   answer such requests while it spins. [`handle_page_fault`](Self::handle_page_fault) alone never
+///   waits for long.
+/// - **Frames last.** Memory is given back after every CPU has forgotten its translations.
+///
+/// Dropping the machine unmaps everything, invalidates, and gives back what was allocated or
+/// reserved. No CPU may enter the guest any more.
+pub struct Vm<F: Format, H: VmHal> {
+    space: Mutex<AddressSpace<F, H>>,
+    root: HostPhysAddr,
+    id: AddressSpaceId,
+    report: SetupReport,
+}
+
+impl<F: Format, H: VmHal> Vm<F, H> {
+    /// Makes the machine that `config` describes, with memory and passed-through devices mapped.
+    ///
+    /// `hal` may be a reference or an `Arc`, which several machines can share. Warnings are in the
+    /// [`setup_report`](Self::setup_report) and in the log.
+    ///
+    /// # Errors
+    ///
+    /// Everything that was reserved or allocated is given back.
+    ///
+    /// - [`SetupError::Flags`]: the flags of a region have unknown bits, or make no sense for the
+    ///   format.
+    /// - [`SetupError::Plan`]: regions are empty, run past the last address, or overlap wrongly.
+    /// - [`SetupError::Table`]: the VMID is too wide, or there are no frames for the root.
+    /// - [`SetupError::Region`]: a region lies beyond the format's input or output width, or there
+    ///   are no frames for it.
+    pub fn new<'a>(config: VmConfig<'a, F>, hal: H) -> Result<Self, SetupError<'a>> {
+        let (space, report) = set_up(&config, hal)?;
+        for warning in &report.warnings {
+            log::warn!("VM {}: {}: {warning}", config.name, warning.code());
+        }
+        Ok(Self {
+            root: space.table.root(),
+            id: space.table.space(),
+            space: Mutex::new(space),
+            report,
+        })
+    }
+
+    /// What happened when the machine was set up.
+    #[must_use]
+    pub const fn setup_report(&self) -> &SetupReport {
+        &self.report
+    }
+
+    /// The host-physical address of the root of the page table.
+    #[must_use]
+    pub const fn page_table_root(&self) -> HostPhysAddr {
+        self.root
+    }
+
+    /// The VMID, and the register value that makes the page table the current one.
+    #[must_use]
+    pub const fn address_space_id(&self) -> AddressSpaceId {
+        self.id
+    }
+
+    /// Maps `size` bytes of guest memory from `gpa` on to the host memory from `hpa` on. The memory
+    /// stays the caller's: it is neither zeroed nor ever given back.
+    ///
+    /// Linear in the number of regions and of leaves made.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::Range`]: `size` is zero, or a range runs past the last address.
+    /// - [`VmError::Map`]: an address or the size is not a multiple of 4 KiB, the flags make no
+    ///   sense for the format, an address exceeds its width, or there are no frames for tables.
+    /// - [`VmError::Occupied`]: a page is in use, by an emulated device or by allocated memory that
+    ///   is not populated yet too.
+    /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
+    pub fn map_region(
+        &self,
+        gpa: GuestPhysAddr,
+        hpa: HostPhysAddr,
+        size: u64,
+        flags: MappingFlags,
+    ) -> Result<(), VmError> {
+        let guest = GuestPhysRange::from_start_size(gpa, size)?;
+        self.space.lock().map(guest, hpa, flags)
+    }
+
+    /// Unmaps `size` bytes from `gpa` on, across regions of any kind, and gives back the frames of
+    /// allocated memory in it. Holes and emulated devices are skipped; reserved host memory is given
+    /// back when the machine is dropped.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::Range`]: `size` is zero, or the range runs past the last address.
+    /// - [`VmError::Unmap`]: the range is not aligned to 4 KiB, exceeds the input width, or there are
+    ///   no frames to split a leaf at its edges.
+    /// - [`VmError::IvcChannelInRange`]: the range touches a channel.
+    /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
+    pub fn unmap_region(&self, gpa: GuestPhysAddr, size: u64) -> Result<(), VmError> {
+        let guest = GuestPhysRange::from_start_size(gpa, size)?;
+        self.space.lock().unmap(guest)
+    }
+
+    /// Gives `size` bytes from `gpa` on the permissions `flags`: `READ`, `WRITE`, `EXECUTE` and
+    /// `USER`. Each page keeps its memory type; pages that are not populated yet get the permissions
+    /// when they are. Holes and emulated devices are skipped.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::Range`]: `size` is zero, or the range runs past the last address.
+    /// - [`VmError::Protect`]: the range is not aligned to 4 KiB or exceeds the input width, the
+    ///   permissions make no sense for the format or for a page's memory type, or there are no
+    ///   frames to split leaves.
+    /// - [`VmError::IvcChannelInRange`]: the range touches a channel.
+    /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
+    pub fn protect_region(
+        &self,
+        gpa: GuestPhysAddr,
+        size: u64,
+        flags: MappingFlags,
+    ) -> Result<(), VmError> {
+        let guest = GuestPhysRange::from_start_size(gpa, size)?;
+        self.space.lock().protect(guest, flags)
+    }
+
+    /// The leaf that translates `gpa`, or `None` where nothing is mapped. Its range ends where the
+    /// leaf does, so [`Mapping::host_of`] never leads past it.
+    pub fn translate(&self, gpa: GuestPhysAddr) -> Option<Mapping> {
+        self.space.lock().table.translate(gpa)
+    }
+
+    /// Handles a fault of the guest at `gpa`. `access` is what the guest tried: `READ`, `WRITE`,
+    /// `EXECUTE`, or several; other flags are ignored.
+    ///
+    /// An absent page of allocated memory is filled with a zeroed frame. A page that permits the
+    /// access already is never changed and takes no frame: the calling CPU forgets its translation.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::NoFrames`]: there is no frame for the page.
+    /// - [`VmError::Map`]: there are no frames for tables, or the frame lies beyond the output width.
+    pub fn handle_page_fault(
+        &self,
+        gpa: GuestPhysAddr,
+        access: MappingFlags,
+    ) -> Result<FaultOutcome, VmError> {
+        for _ in 0..LOCK_ATTEMPTS {
+            if let Some(mut space) = self.space.try_lock() {
+                return space.handle_fault(gpa, access);
+            }
+            core::hint::spin_loop();
+        }
+        Ok(FaultOutcome::Retry)
+    }
+
+    /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing, with volatile accesses.
+    ///
+    /// The guest's permissions do not bind the host; pages that are not populated yet are. The lock
+    /// is held meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::Range`]: the range runs past the last address.
+    /// - [`VmError::NotMapped`]: a byte of the range has no memory.
+    /// - [`VmError::DeviceMemory`]: a byte of the range is device memory.
+    /// - [`VmError::NoFrames`], [`VmError::Map`], [`VmError::NoBookkeepingMemory`]: a page could not
+    ///   be populated.
+    pub fn read_from_guest(&self, gpa: GuestPhysAddr, buffer: &mut [u8]) -> Result<(), VmError> {
+        self.space.lock().read(gpa, buffer)
+    }
+
+    /// Copies `data` into guest memory from `gpa` on, all of it or nothing, with volatile accesses.
+    /// Caches are cleaned, so that a guest sees it with its MMU off, and can execute it.
+    ///
+    /// The guest's permissions do not bind the host: images are loaded this way. Pages that are not
+    /// populated yet are. The lock is held meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_from_guest`](Self::read_from_guest).
+    pub fn write_to_guest(&self, gpa: GuestPhysAddr, data: &[u8]) -> Result<(), VmError> {
+        self.space.lock().write(gpa, data)
+    }
+
+    /// Takes zeroed, consecutive frames for `size` bytes, rounded up to 4 KiB, and maps them with
+    /// `READ` and `WRITE` at the first free place in the configuration's ranges for channels.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::Range`]: `size` is zero, or rounding it up exceeds 2^64.
+    /// - [`VmError::NoIvcSpace`]: no range has so many free bytes in a row.
+    /// - [`VmError::NoFrames`], [`VmError::Map`]: there are no frames for the channel or for tables.
+    /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
+    pub fn alloc_ivc_channel(&self, size: u64) -> Result<IvcChannel, VmError> {
+        self.space.lock().alloc_channel(size)
+    }
+
+    /// Unmaps the channel that begins at `gpa` and, when no CPU can reach it any more, gives back its
+    /// frames. Peers that mapped them have to unmap them **before**; so they have to before this
+    /// machine is dropped, which releases its channels.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::NoIvcChannel`]: no channel of this machine begins at `gpa`.
+    /// - [`VmError::Unmap`]: there are no frames to split a leaf.
+    /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
+    pub fn release_ivc_channel(&self, gpa: GuestPhysAddr) -> Result<(), VmError> {
+        self.space.lock().release_channel(gpa)
+    }
+
+    /// Calls `visit` for every leaf that has a byte in `range`, by ascending address, with the lock
+    /// held.
+    pub fn visit(&self, range: GuestPhysRange, visit: impl FnMut(Mapping)) {
+        self.space.lock().table.visit(range, visit);
+    }
+
+    /// How many tables and leaves the page table has.
+    pub fn statistics(&self) -> Statistics {
+        self.space.lock().table.statistics()
+    }
+}
+
+impl<F: Format, H: VmHal> fmt::Debug for Vm<F, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vm")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
