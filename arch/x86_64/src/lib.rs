@@ -1,3 +1,24 @@
 #![doc = include_str!("../README.md")]
-#![no_std]
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("nested-paging-x86-64 supports 64-bit targets only: table entries are 64-bit words");
+
+mod bits;
+mod capabilities;
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+mod detect;
+mod eptp;
+mod format;
+mod instructions;
+mod mode;
+
+pub use capabilities::{Capabilities, ExecuteControl};
+pub use format::Ept;
+pub use instructions::Instruction;
+pub use mode::{Mode, ModeError, UnknownMode};

@@ -1,0 +1,236 @@
+//! What one machine can do, and which controls its hypervisor uses.
+
+use nested_page_table::Level;
+
+use crate::mode::Mode;
+
+/// Bits of IA32_VMX_EPT_VPID_CAP. (SDM 3D, appendix "VPID and EPT Capabilities".)
+mod bit {
+    pub(super) const EXECUTE_ONLY: u32 = 0;
+    pub(super) const WALK_LENGTH_5: u32 = 7;
+    pub(super) const LEAF_2M: u32 = 16;
+    pub(super) const LEAF_1G: u32 = 17;
+    pub(super) const INVEPT_SINGLE_CONTEXT: u32 = 25;
+}
+
+/// What the execute bits of an entry mean: a choice of the hypervisor, made in the VM-execution
+/// control "mode-based execute control for EPT" (MBEC). The tables have to follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum ExecuteControl {
+    /// The control is 0. Bit 2 allows execution in both modes; bit 10 is ignored.
+    #[default]
+    Single,
+    /// The control is 1: bit 2 is for supervisor mode, bit 10 for user mode. `EXECUTE` sets both.
+    BothModes,
+    /// The control is 1, and `USER` decides: memory with `EXECUTE` and `USER` can be executed in both
+    /// modes, memory with `EXECUTE` alone in supervisor mode only.
+    ///
+    /// While a guest's paging is off (CR0.PG is 0), all it does counts as user mode.
+    ByUser,
+}
+
+/// What a machine can do, as far as EPT depends on it.
+///
+/// `Capabilities::detect()`, which exists on bare-metal x86-64 only, asks the processor;
+/// [`from_registers`](Self::from_registers) takes what was read elsewhere. What is a choice of the
+/// hypervisor stays off until the builder turns it on: mode-based execute control, and the tracking
+/// of accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Capabilities {
+    largest_mode: Mode,
+    physical_address_bits: u32,
+    largest_leaf: Level,
+    execute_only: bool,
+    execute_control: ExecuteControl,
+    accessed_dirty_tracking: bool,
+    single_context_invept: bool,
+}
+
+impl Capabilities {
+    /// The least that EPT guarantees: 4 levels, leaves of 4 KiB, INVEPT of all contexts, and the 36
+    /// bits of physical address that a processor has if it does not say.
+    #[inline]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            largest_mode: Mode::Ept4,
+            physical_address_bits: 36,
+            largest_leaf: Level::PAGE_4K,
+            execute_only: false,
+            execute_control: ExecuteControl::Single,
+            accessed_dirty_tracking: false,
+            single_context_invept: false,
+        }
+    }
+
+    /// What a tool assumes of a machine it cannot ask: both modes, 52 bits of physical address, leaves
+    /// up to 1 GiB, execute-only memory and single-context INVEPT; no tracking, no MBEC.
+    #[inline]
+    #[must_use]
+    pub const fn common() -> Self {
+        Self::new()
+            .with_largest_mode(Mode::Ept5)
+            .with_physical_address_bits(52)
+            .with_largest_leaf(Level::BLOCK_1G)
+            .with_execute_only(true)
+            .with_single_context_invept(true)
+    }
+
+    /// What the MSR IA32_VMX_EPT_VPID_CAP (0x48c) and MAXPHYADDR (CPUID.80000008H:EAX\[7:0\]) say.
+    #[must_use]
+    pub const fn from_registers(ept_vpid_cap: u64, physical_address_bits: u32) -> Self {
+        let largest_mode = match has(ept_vpid_cap, bit::WALK_LENGTH_5) {
+            true => Mode::Ept5,
+            false => Mode::Ept4,
+        };
+        let leaves_of_2m_and_1g = (
+            has(ept_vpid_cap, bit::LEAF_2M),
+            has(ept_vpid_cap, bit::LEAF_1G),
+        );
+        let largest_leaf = match leaves_of_2m_and_1g {
+            (true, true) => Level::BLOCK_1G,
+            (true, false) => Level::BLOCK_2M,
+            (false, _) => Level::PAGE_4K,
+        };
+        Self::new()
+            .with_largest_mode(largest_mode)
+            .with_physical_address_bits(physical_address_bits)
+            .with_largest_leaf(largest_leaf)
+            .with_execute_only(has(ept_vpid_cap, bit::EXECUTE_ONLY))
+            .with_single_context_invept(has(ept_vpid_cap, bit::INVEPT_SINGLE_CONTEXT))
+    }
+
+    /// Sets the largest mode. A machine that has 5 levels has 4 as well.
+    #[inline]
+    #[must_use]
+    pub const fn with_largest_mode(self, largest_mode: Mode) -> Self {
+        Self {
+            largest_mode,
+            ..self
+        }
+    }
+
+    /// Sets MAXPHYADDR, the width of a host-physical address: 32 to 52 bits. Higher bits of an entry
+    /// are reserved.
+    #[inline]
+    #[must_use]
+    pub const fn with_physical_address_bits(self, physical_address_bits: u32) -> Self {
+        Self {
+            physical_address_bits,
+            ..self
+        }
+    }
+
+    /// Sets the level of the largest leaf: 4 KiB, 2 MiB or 1 GiB.
+    #[inline]
+    #[must_use]
+    pub const fn with_largest_leaf(self, largest_leaf: Level) -> Self {
+        Self {
+            largest_leaf,
+            ..self
+        }
+    }
+
+    /// Sets whether memory can be executed but not read. Such an entry is a misconfiguration
+    /// otherwise.
+    #[inline]
+    #[must_use]
+    pub const fn with_execute_only(self, execute_only: bool) -> Self {
+        Self {
+            execute_only,
+            ..self
+        }
+    }
+
+    /// Sets what the execute bits mean.
+    #[inline]
+    #[must_use]
+    pub const fn with_execute_control(self, execute_control: ExecuteControl) -> Self {
+        Self {
+            execute_control,
+            ..self
+        }
+    }
+
+    /// Sets whether the hardware tracks accesses: EPTP bit 6 is set, and leaves begin with A and D
+    /// clear. The processor must have it (IA32_VMX_EPT_VPID_CAP bit 21), or VM entry fails; and an
+    /// access of the processor to the guest's own page tables then counts as a write. A root that was
+    /// used without tracking needs an INVEPT before it is used with it.
+    #[inline]
+    #[must_use]
+    pub const fn with_accessed_dirty_tracking(self, accessed_dirty_tracking: bool) -> Self {
+        Self {
+            accessed_dirty_tracking,
+            ..self
+        }
+    }
+
+    /// Sets whether INVEPT can invalidate a single context. Otherwise it invalidates all.
+    #[inline]
+    #[must_use]
+    pub const fn with_single_context_invept(self, single_context_invept: bool) -> Self {
+        Self {
+            single_context_invept,
+            ..self
+        }
+    }
+
+    /// The largest mode of the machine.
+    #[inline]
+    #[must_use]
+    pub const fn largest_mode(&self) -> Mode {
+        self.largest_mode
+    }
+
+    /// The width of a host-physical address in bits.
+    #[inline]
+    #[must_use]
+    pub const fn physical_address_bits(&self) -> u32 {
+        self.physical_address_bits
+    }
+
+    /// The level of the largest leaf.
+    #[inline]
+    #[must_use]
+    pub const fn largest_leaf(&self) -> Level {
+        self.largest_leaf
+    }
+
+    /// Whether memory can be executed but not read.
+    #[inline]
+    #[must_use]
+    pub const fn execute_only(&self) -> bool {
+        self.execute_only
+    }
+
+    /// What the execute bits mean.
+    #[inline]
+    #[must_use]
+    pub const fn execute_control(&self) -> ExecuteControl {
+        self.execute_control
+    }
+
+    /// Whether the hardware sets accessed and dirty bits.
+    #[inline]
+    #[must_use]
+    pub const fn accessed_dirty_tracking(&self) -> bool {
+        self.accessed_dirty_tracking
+    }
+
+    /// Whether INVEPT can invalidate a single context.
+    #[inline]
+    #[must_use]
+    pub const fn single_context_invept(&self) -> bool {
+        self.single_context_invept
+    }
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const fn has(ept_vpid_cap: u64, bit: u32) -> bool {
+    ept_vpid_cap >> bit & 1 == 1
+}
