@@ -37,7 +37,7 @@ pub(crate) enum Entry<A, W, I> {
         level: u8,
         inherited: I,
     },
-    /// Maps the page that begins at the translation's address.
+    /// Maps the page that holds the translation's address.
     Leaf(Translation<A>),
 }
 

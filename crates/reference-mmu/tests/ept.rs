@@ -295,6 +295,27 @@ fn every_bit_of_a_table_entry_is_judged() {
 }
 
 #[test]
+fn addresses_end_at_max_phys_addr() {
+    for max_phys_addr in 32..=52 {
+        let features = Features {
+            max_phys_addr,
+            ..SKYLAKE
+        };
+        for bit in 31..52 {
+            let bits = 1 << bit;
+            let memory = with_page(bits | RWX);
+            if bit < max_phys_addr {
+                let found = reach(&ept4(features), &memory, 0x1000, READ);
+                assert_eq!(found, Ok(bits));
+            } else {
+                let reserved = Misconfiguration::ReservedBits { bits };
+                assert_eq!(rule(features, &memory), reserved);
+            }
+        }
+    }
+}
+
+#[test]
 fn bit_12_of_a_large_page_is_reserved() {
     let reserved = Misconfiguration::ReservedBits { bits: 0x1000 };
     assert_eq!(rule(SKYLAKE, &tables(7, &[(PD, HUGE | 0x1000)])), reserved);
@@ -336,6 +357,7 @@ fn accessed_and_dirty_updates_are_told_and_not_made() {
     };
     let tables = [Some(PDPT | 0x107), Some(PD | 0x107), None];
     assert_eq!(updates(&mmu, READ)[..3], tables);
+    assert_eq!(updates(&mmu, WRITE)[..3], tables);
     assert_eq!(updates(&mmu, READ)[3], Some(RWX | 0x100));
     assert_eq!(updates(&mmu, WRITE)[3], Some(RWX | 0x300));
     assert_eq!(updates(&ept4(SKYLAKE), WRITE), [None; 4]);

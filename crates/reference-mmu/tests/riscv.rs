@@ -62,10 +62,10 @@ fn hgatp_is_checked() {
     for mode in [0, 1, 7, 11, 15] {
         assert_eq!(new(mode << 60 | page), Err(ConfigError::Mode { mode }));
     }
-    assert_eq!(
-        new(8 << 60 | 1 << 59 | page),
-        Err(ConfigError::ReservedBits { bits: 1 << 59 })
-    );
+    for bits in [1 << 58, 1 << 59] {
+        let reserved = ConfigError::ReservedBits { bits };
+        assert_eq!(new(8 << 60 | bits | page), Err(reserved));
+    }
     for low in 1..4 {
         assert!(matches!(
             new(8 << 60 | page | low),

@@ -105,12 +105,11 @@ fn leaf(level: u8, pte: u64) -> Result<Translation<Attributes>, Why> {
         return Err(Why::NotUser);
     }
     let napot = bit(pte, N);
-    // Svnapot: the low bits of ppn are replaced by those of vpn.
-    let ppn = field(pte, 53, 10) & if napot { !0xf } else { !0 };
+    // Svnapot: the low bits of ppn give way to those of vpn, as in a superpage.
     let page_bits = if napot { 16 } else { GStage::shift(level) };
     let pbmt = field(pte, 62, 61);
     Ok(Translation {
-        address: HostPhysAddr::new(ppn << 12),
+        address: HostPhysAddr::new(field(pte, 53, 10) << 12),
         page_size: 1 << page_bits,
         permissions: Permissions {
             read: bit(pte, R),
