@@ -23,7 +23,8 @@ fn clippy() -> Result<(), String> {
     need_component("clippy", "clippy")?;
     process::run(
         cargo()
-            .args(["clippy", "--workspace", "--all-targets", "--all-features"])
+            .args(["clippy", "--keep-going", "--workspace"])
+            .args(["--all-targets", "--all-features"])
             .args(["--", "-D", "warnings"]),
     )
 }
@@ -31,13 +32,8 @@ fn clippy() -> Result<(), String> {
 fn documentation() -> Result<(), String> {
     process::run(
         cargo()
-            .args([
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--all-features",
-                "--keep-going",
-            ])
+            .args(["doc", "--keep-going", "--workspace"])
+            .args(["--no-deps", "--all-features"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
