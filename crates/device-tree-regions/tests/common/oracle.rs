@@ -159,7 +159,7 @@ fn first_string(value: &[u8]) -> String {
         .copied()
         .take_while(|&byte| byte != 0)
         .collect();
-    String::from_utf8(string).unwrap()
+    String::from_utf8_lossy(&string).into_owned()
 }
 
 fn is_type(node: &Node, wanted: &str) -> bool {
