@@ -2,24 +2,21 @@
 
 use alloc::vec::Vec;
 
-use guest_addr::{GuestPhysRange, HostPhysAddr};
-use mapping_flags::MappingFlags;
+use guest_addr::GuestPhysRange;
 
 use crate::class::Class;
 use crate::pages::Pages;
 use crate::region::RegionKind;
 
-/// One mapping, with its sources as positions in the sorted slice.
+/// One mapping, with its sources as positions in the sorted slice. Kind, flags and host address are
+/// those of any source, so they are not kept: this list is most of what a plan takes.
 ///
 /// The regions that begin in the mapping are among the `own` positions. A piece behind a cut also
 /// has device-tree regions from before them, which [`Crossing`](crate::crossing::Crossing) finds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) guest: GuestPhysRange,
-    pub(crate) host: HostPhysAddr,
     pub(crate) own: (u32, u32),
-    pub(crate) flags: MappingFlags,
-    pub(crate) kind: RegionKind,
 }
 
 /// Merged regions that the next one may still join.
@@ -150,12 +147,7 @@ impl Builder {
             self.whole_space = Some(run.own.0);
             return;
         };
-        self.entries.push(Entry {
-            guest,
-            host: run.class.host_of(guest.start()),
-            own: run.own,
-            flags: run.class.flags,
-            kind: run.class.kind,
-        });
+        let own = run.own;
+        self.entries.push(Entry { guest, own });
     }
 }

@@ -16,11 +16,19 @@ use crate::region::{Region, RegionKind};
 pub struct Mapping<'p, 'a> {
     plan: &'p Plan<'p, 'a>,
     entry: &'p Entry,
+    /// Any source has the kind, the flags and the linear function of all of them.
+    source: &'p Region<'a>,
 }
 
 impl<'p, 'a> Mapping<'p, 'a> {
-    pub(crate) const fn new(plan: &'p Plan<'p, 'a>, entry: &'p Entry) -> Self {
-        Self { plan, entry }
+    /// `None` for an entry without sources, which no plan has.
+    pub(crate) fn new(plan: &'p Plan<'p, 'a>, entry: &'p Entry) -> Option<Self> {
+        let source = sources(plan, entry).next()?;
+        Some(Self {
+            plan,
+            entry,
+            source,
+        })
     }
 
     /// The guest addresses: whole 4 KiB pages.
@@ -34,21 +42,22 @@ impl<'p, 'a> Mapping<'p, 'a> {
     #[inline]
     #[must_use]
     pub fn host(&self) -> Option<HostPhysAddr> {
-        (self.entry.kind != RegionKind::Alloc).then_some(self.entry.host)
+        self.source.host()?;
+        Some(self.source.class().host_of(self.entry.guest.start()))
     }
 
     /// What stands behind the mapping. Never [`RegionKind::Emulated`].
     #[inline]
     #[must_use]
     pub const fn kind(&self) -> RegionKind {
-        self.entry.kind
+        self.source.kind()
     }
 
     /// What the guest may do, and how the memory behaves.
     #[inline]
     #[must_use]
     pub const fn flags(&self) -> MappingFlags {
-        self.entry.flags
+        self.source.flags()
     }
 
     /// Where the mapping lies, without what it is.
@@ -67,21 +76,7 @@ impl<'p, 'a> Mapping<'p, 'a> {
     /// Listing the sources of all mappings takes time in proportion to their number, and a
     /// logarithm more for those that were cut.
     pub fn sources(&self) -> impl Iterator<Item = &'p Region<'a>> + Clone + use<'p, 'a> {
-        let &Self { plan, entry } = self;
-        let pages = Pages::around(entry.guest);
-        let (first, end) = entry.own;
-        let own = plan
-            .regions
-            .get(first as usize..end as usize)
-            .unwrap_or(&[]);
-        plan.crossing
-            .ending_after(pages.start, first)
-            .filter_map(|position| plan.regions.get(position as usize))
-            .chain(own)
-            .filter(move |region| {
-                region.kind() == entry.kind
-                    && region.pages().is_some_and(|source| source.overlaps(pages))
-            })
+        sources(self.plan, self.entry)
     }
 
     /// The mapped bytes of a passthrough mapping that no source asked for: what else happens to
@@ -111,6 +106,35 @@ impl<'p, 'a> Mapping<'p, 'a> {
         }
         exposed
     }
+}
+
+/// The regions that `entry` was made of.
+///
+/// The first of its own positions, where it has any, is a source. Between those of RAM there may be
+/// device-tree regions that gave way; between those of passthrough, device-tree regions that only
+/// begin behind the next cut.
+fn sources<'p, 'a>(
+    plan: &'p Plan<'p, 'a>,
+    entry: &Entry,
+) -> impl Iterator<Item = &'p Region<'a>> + Clone + use<'p, 'a> {
+    let pages = Pages::around(entry.guest);
+    let (first, end) = entry.own;
+    let own = plan
+        .regions
+        .get(first as usize..end as usize)
+        .unwrap_or(&[]);
+    let kind = own.first().map_or(RegionKind::Passthrough, Region::kind);
+    let inherited_before = match kind {
+        RegionKind::Passthrough => first,
+        _ => 0,
+    };
+    plan.crossing
+        .ending_after(pages.start, inherited_before)
+        .filter_map(|position| plan.regions.get(position as usize))
+        .chain(own)
+        .filter(move |region| {
+            region.kind() == kind && region.pages().is_some_and(|source| source.overlaps(pages))
+        })
 }
 
 /// `passthrough, guest 0x1000-0x1fff, host 0x9000, flags READ|WRITE`.

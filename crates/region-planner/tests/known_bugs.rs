@@ -1,6 +1,8 @@
 //! Mistakes that planners and hypervisors are known to have shipped. Each test carries the
 //! mistake's name and fails if it comes back.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use region_planner::{OverlapReason, PlanError, Region, RegionKind, plan};

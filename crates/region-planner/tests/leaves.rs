@@ -1,5 +1,11 @@
 //! Leaves and tables, counted by arithmetic, against a walk that places every leaf.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeSet;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
