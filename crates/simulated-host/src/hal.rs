@@ -1,0 +1,102 @@
+//! The host as a virtual machine sees it.
+
+use guest_addr::{HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
+use guest_vm::VmHal;
+use nested_page_table::Invalidation;
+
+use crate::frames::{FrameObserver, SimulatedFrames};
+use crate::host::SimulatedHost;
+use crate::sync::locked;
+use crate::violation::Violation;
+
+/// What a reserved region holds: words that are valid entries everywhere, and never zero.
+const RESERVED: u64 = 0x33_c000_07f7;
+
+impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
+    /// Refuses from now on to reserve memory that overlaps `range`.
+    pub fn refuse_region(&self, range: HostPhysRange) {
+        locked(&self.regions).refused.push(range);
+    }
+
+    /// The memory regions that are reserved, in the order in which they were.
+    #[must_use]
+    pub fn reserved_regions(&self) -> Vec<HostPhysRange> {
+        locked(&self.regions).reserved.clone()
+    }
+
+    /// The ranges whose data cache lines were cleaned, in order.
+    #[must_use]
+    pub fn cleaned(&self) -> Vec<HostPhysRange> {
+        locked(&self.regions).cleaned.clone()
+    }
+
+    /// The ranges whose instructions were synchronised, in order.
+    #[must_use]
+    pub fn synchronised(&self) -> Vec<HostPhysRange> {
+        locked(&self.regions).synchronised.clone()
+    }
+
+    /// Whether `range` became reserved.
+    fn reserve(&self, range: HostPhysRange) -> bool {
+        let frames = range.size() / PAGE_SIZE_4K;
+        let mut regions = locked(&self.regions);
+        let mut unavailable = regions.reserved.iter().chain(&regions.refused);
+        if unavailable.any(|other| other.overlaps(&range)) || !range.is_aligned_4k() {
+            return false;
+        }
+        if self.memory().add(range.start(), frames, RESERVED) {
+            regions.known.push(range);
+        } else if !regions
+            .known
+            .iter()
+            .any(|known| known.contains_range(&range))
+        {
+            // The memory exists, but it is the allocator's.
+            return false;
+        }
+        regions.reserved.push(range);
+        true
+    }
+}
+
+impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
+    type Frames = SimulatedFrames<PARTIAL_FREE>;
+
+    fn frames(&self) -> &Self::Frames {
+        self.simulated_frames()
+    }
+
+    fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {
+        let range = HostPhysRange::from_start_size(base, size);
+        let reserved = range.ok().filter(|range| self.reserve(*range));
+        if let Some(range) = reserved {
+            self.machine().after_alloc(range);
+        }
+        reserved.is_some()
+    }
+
+    fn dealloc_memory_region_at(&self, base: HostPhysAddr, size: u64) {
+        let range = HostPhysRange::from_start_size(base, size).ok();
+        let is_range = |reserved: &HostPhysRange| Some(*reserved) == range;
+        let position = locked(&self.regions).reserved.iter().position(is_range);
+        let (Some(position), Some(range)) = (position, range) else {
+            return self.report(Violation::RegionNotReserved { base, size });
+        };
+        self.machine().before_free(range);
+        self.memory().fill(base, size / PAGE_SIZE_4K, RESERVED);
+        locked(&self.regions).reserved.swap_remove(position);
+    }
+
+    fn invalidate(&self, request: &Invalidation) {
+        self.carry_out(request);
+    }
+
+    fn clean_data_cache(&self, range: HostPhysRange) {
+        self.machine().clean(range);
+        locked(&self.regions).cleaned.push(range);
+    }
+
+    fn sync_instructions(&self, range: HostPhysRange) {
+        locked(&self.regions).synchronised.push(range);
+    }
+}
