@@ -98,7 +98,8 @@ impl<'a> DeviceTree<'a> {
             let counts = [bus.cells.address, bus.cells.size];
             let reg = cells::count(properties.reg.unwrap_or_default(), counts);
             let own_windows = node.windows.saturating_sub(bus.windows);
-            let addresses = reg.saturating_add(own_windows) as u64;
+            let translated_windows = if node.is_pci { own_windows } else { 0 };
+            let addresses = reg.saturating_add(translated_windows) as u64;
             let cost = addresses.saturating_mul(bus.windows as u64);
             comparisons = comparisons.saturating_add(cost);
         }

@@ -279,6 +279,24 @@ fn addresses_times_windows_has_a_limit() {
     assert_eq!(refusal(&tree(windows, addresses + 1)), too_costly);
 }
 
+/// The windows of a PCI host bridge are addresses too; those of any other bus are not.
+#[test]
+fn windows_below_windows_count_for_pci() {
+    let tree = |device_type| {
+        let windows = [0x1000, 0x1000, 0x1000].repeat(1 << 12);
+        let inner = Node::new("inner")
+            .bus(1, 1)
+            .text("device_type", device_type);
+        let outer = Node::new("soc").bus(1, 1).cells("ranges", &windows);
+        let root = Node::new("").bus(1, 1);
+        flatten(&root.child(outer.child(inner.cells("ranges", &windows))))
+    };
+    let comparisons = 1 << 24;
+    let too_costly = DeviceTreeError::TooCostly { comparisons };
+    assert_eq!(refusal(&tree("pci")), too_costly);
+    assert!(ask_everything(&tree("soc")).is_ok());
+}
+
 fn dtoolkit_paths(node: &dtoolkit::fdt::FdtNode<'_>, path: &str, paths: &mut Vec<String>) {
     paths.push(if path.is_empty() {
         "/".into()
