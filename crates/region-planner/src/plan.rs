@@ -44,7 +44,7 @@ pub struct Plan<'r, 'a> {
 ///
 /// # Errors
 ///
-/// All errors, by ascending guest address after those of single regions, which keep the input order:
+/// All errors: first those of single regions, in input order, then overlaps by guest address.
 ///
 /// - [`PlanError::ZeroLength`]: a region has no bytes.
 /// - [`PlanError::GuestPastEnd`]: a region's guest bytes run past 2^64.

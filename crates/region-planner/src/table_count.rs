@@ -65,6 +65,6 @@ impl Counter {
         let from = first.max(self.next);
         let next = last.saturating_add(1);
         self.count = self.count.saturating_add(next.saturating_sub(from));
-        self.next = self.next.max(next);
+        self.next = next;
     }
 }

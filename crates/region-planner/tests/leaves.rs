@@ -31,9 +31,12 @@ fn walk(extent: &Extent) -> Vec<(u64, u64)> {
     let mut leaves = Vec::new();
     loop {
         let fits = |size: &&u64| {
-            let aligned = at % **size == 0
+            let aligned = at.is_multiple_of(**size)
                 && match extent.host {
-                    Some(host) => host.as_u64().wrapping_add(at - start) % **size == 0,
+                    Some(host) => host
+                        .as_u64()
+                        .wrapping_add(at - start)
+                        .is_multiple_of(**size),
                     None => **size <= MB2,
                 };
             aligned && u128::from(at) + u128::from(**size) <= end

@@ -34,6 +34,19 @@ fn scattered_regions_keep_one_source_each() {
 }
 
 #[test]
+fn regions_at_one_address_keep_their_order() {
+    let region = |at| Region::passthrough("device", gpa(at % 3), hpa(at % 3), 0x1000);
+    let mut regions: Vec<_> = scattered(7919).map(region).collect();
+    let plan = plan(&mut regions).expect("all agree");
+    let mapping = plan.mappings().next().expect("one mapping");
+    let keys = mapping
+        .sources()
+        .map(|source| (source.guest(), source.index()));
+    assert!(keys.clone().is_sorted());
+    assert_eq!(keys.count() as u64, MANY);
+}
+
+#[test]
 fn each_of_many_overlapping_regions_is_in_one_error() {
     let region = |at| Region::passthrough("device", gpa(at), hpa(at * 3), 1 << 40);
     let mut regions: Vec<_> = scattered(7919).map(region).collect();
