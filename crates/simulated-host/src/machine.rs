@@ -209,14 +209,13 @@ impl Machine {
     ) {
         let state = locked(&self.state);
         let rules = state.model.rules();
-        for (cpu, cache) in state.model.caches().iter().enumerate() {
-            for (tag, cached) in cache.walks() {
-                let Some(&root_register) = state.roots.get(&tag) else {
-                    continue;
-                };
-                let present = self.present(root_register);
-                let found = look(&present, cpu, cached, rules);
-                self.violations.report_all(found.into_iter().flatten());
+        for (&tag, &root_register) in &state.roots {
+            let present = self.present(root_register);
+            for (cpu, cache) in state.model.caches().iter().enumerate() {
+                for cached in cache.walks_in(tag, 0, u64::MAX) {
+                    let found = look(&present, cpu, cached, rules);
+                    self.violations.report_all(found.into_iter().flatten());
+                }
             }
         }
     }
@@ -254,7 +253,11 @@ impl Machine {
     }
 
     /// Declares that no CPU will enter the address space of `root_register` any more, until it is
-    /// touched again, perhaps with another table.
+    /// touched again, perhaps with another table. What the CPUs remember of it stays until it is
+    /// invalidated, but they do not walk its tables again.
+    ///
+    /// For use before a table is dropped: CPUs that might still run the guest would go on walking
+    /// tables that are being given back, which is then reported.
     pub fn retire(&self, root_register: u64) {
         let mut state = locked(&self.state);
         let tag = state.model.tag(root_register);
@@ -280,7 +283,7 @@ impl Machine {
 
     fn present(&self, root_register: u64) -> Present<'_> {
         Present {
-            memory: &self.memory,
+            memory: self.memory.reader(),
             walker: self.walker.as_ref(),
             root_register,
         }

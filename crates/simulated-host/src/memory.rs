@@ -5,6 +5,7 @@
 )]
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -135,6 +136,14 @@ impl SparseMemory {
         arena.at(address.as_u64() - start)
     }
 
+    /// A way to read many words fast. While it lives, no memory can be added.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader {
+            arenas: self.arenas(),
+            recent: Default::default(),
+        }
+    }
+
     fn with_word<T>(
         &self,
         address: HostPhysAddr,
@@ -147,5 +156,40 @@ impl SparseMemory {
 
     fn arenas(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Arena>> {
         self.arenas.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The number of a frame, and where it is.
+type Frame = (u64, NonNull<u8>);
+
+/// Reads words, and remembers where the frames are that it read last.
+pub(crate) struct Reader<'a> {
+    arenas: RwLockReadGuard<'a, BTreeMap<u64, Arena>>,
+    /// By the lowest bits of the frame's number.
+    recent: [Cell<Option<Frame>>; 16],
+}
+
+impl Reader<'_> {
+    /// As [`SparseMemory::read`].
+    pub(crate) fn read(&self, address: HostPhysAddr) -> Option<u64> {
+        let (number, offset) = (address.as_u64() >> 12, address.as_u64() & 0xfff);
+        let slot = self.recent.get(number as usize % self.recent.len())?;
+        let frame = match slot.get() {
+            Some((recent, frame)) if recent == number => frame,
+            _ => {
+                let (start, arena) = self.arenas.range(..=address.as_u64()).next_back()?;
+                let frame = arena.at(address.align_down_4k().as_u64() - start)?;
+                slot.set(Some((number, frame)));
+                frame
+            }
+        };
+        if !offset.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY: the offset stays within the frame, and arenas consist of whole frames.
+        let word = unsafe { frame.add(offset as usize) }.cast::<u64>();
+        // SAFETY: the word is aligned and lives as long as the arenas, which are never removed.
+        let word = unsafe { AtomicU64::from_ptr(word.as_ptr()) };
+        Some(word.load(Ordering::Acquire))
     }
 }

@@ -2,14 +2,14 @@
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 
-use crate::memory::SparseMemory;
+use crate::memory::Reader;
 use crate::tlb::CachedWalk;
 use crate::violation::{Source, Violation};
 use crate::walk::{Outcome, Permissions, Step, Walk, Walker};
 
 /// The tables of one address space as they are now.
 pub(crate) struct Present<'a> {
-    pub(crate) memory: &'a SparseMemory,
+    pub(crate) memory: Reader<'a>,
     pub(crate) walker: &'a dyn Walker,
     pub(crate) root_register: u64,
 }

@@ -43,11 +43,14 @@ pub(crate) struct Region {
     pub(crate) last: u64,
 }
 
+/// The cached walks of one address space, by the first byte of their regions.
+type Space = BTreeMap<u64, Vec<CachedWalk>>;
+
 /// The cached walks of one CPU. Walks that differ in any entry are cached side by side: which one a
 /// CPU uses is its choice.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    spaces: BTreeMap<Tag, BTreeMap<u64, Vec<CachedWalk>>>,
+    spaces: BTreeMap<Tag, Space>,
     disturbed: Vec<Region>,
 }
 
@@ -70,7 +73,9 @@ impl Cache {
             return;
         }
         let space = self.spaces.entry(tag).or_default();
-        let same_start = space.entry(walk.gpa().as_u64()).or_default();
+        let same_start = space
+            .entry(walk.gpa().as_u64())
+            .or_insert_with(|| Vec::with_capacity(1));
         match same_start.iter_mut().find(|cached| cached.walk == walk) {
             Some(cached) => cached.kept.join(kept),
             None => same_start.push(CachedWalk { walk, kept }),
@@ -93,12 +98,15 @@ impl Cache {
         last: u64,
     ) -> impl Iterator<Item = &CachedWalk> {
         let space = self.spaces.get(&tag);
-        let keys = space.map_or_else(Vec::new, |space| keys_in(space, first, last));
-        let walks = keys
+        let around = starts_around(first).filter_map(move |start| space?.get(&start));
+        let within = space
             .into_iter()
-            .filter_map(move |key| space?.get(&key))
-            .flatten();
-        walks.filter(move |cached| cached.walk.last().as_u64() >= first)
+            .flat_map(move |space| space.range(first..=last.max(first)))
+            .map(|(_, walks)| walks);
+        around
+            .chain(within)
+            .flatten()
+            .filter(move |cached| cached.walk.last().as_u64() >= first)
     }
 
     /// Applies `forget` to everything with `tag`, or to everything at all.
@@ -115,33 +123,40 @@ impl Cache {
         mut forget: impl FnMut(&Walk, &mut Kept),
     ) {
         let disturbed = &mut self.disturbed;
-        for (&tag, space) in self
-            .spaces
-            .iter_mut()
-            .filter(|(t, _)| tag.is_none_or(|tag| **t == tag))
-        {
-            for key in keys_in(space, first, last) {
-                let Some(walks) = space.get_mut(&key) else {
-                    continue;
-                };
-                walks.retain_mut(|cached| {
-                    let (gpa, end) = (cached.walk.gpa().as_u64(), cached.walk.last().as_u64());
-                    let before = cached.kept;
-                    if end >= first {
-                        forget(&cached.walk, &mut cached.kept);
-                    }
-                    if cached.kept != before {
-                        disturbed.push(Region {
-                            tag,
-                            gpa,
-                            last: end,
-                        });
-                    }
-                    !cached.kept.is_nothing()
+        let mut forget_walk = |tag: Tag, cached: &mut CachedWalk| {
+            let (gpa, end) = (cached.walk.gpa().as_u64(), cached.walk.last().as_u64());
+            let before = cached.kept;
+            if end >= first {
+                forget(&cached.walk, &mut cached.kept);
+            }
+            if cached.kept != before {
+                disturbed.push(Region {
+                    tag,
+                    gpa,
+                    last: end,
                 });
+            }
+            !cached.kept.is_nothing()
+        };
+        let chosen = |space: &(&Tag, &mut Space)| tag.is_none_or(|tag| *space.0 == tag);
+        for (&tag, space) in self.spaces.iter_mut().filter(chosen) {
+            let mut emptied = Vec::new();
+            let mut forget_start = |start: u64, walks: &mut Vec<CachedWalk>| {
+                walks.retain_mut(|cached| forget_walk(tag, cached));
                 if walks.is_empty() {
-                    space.remove(&key);
+                    emptied.push(start);
                 }
+            };
+            for start in starts_around(first) {
+                if let Some(walks) = space.get_mut(&start) {
+                    forget_start(start, walks);
+                }
+            }
+            for (&start, walks) in space.range_mut(first..=last.max(first)) {
+                forget_start(start, walks);
+            }
+            for start in emptied {
+                space.remove(&start);
             }
         }
     }
@@ -152,15 +167,13 @@ impl Cache {
     }
 }
 
-/// The keys of walks that may have a byte in `first..=last`: those that start there, and those that
-/// start where a region of one of the five sizes around `first` does.
-fn keys_in(space: &BTreeMap<u64, Vec<CachedWalk>>, first: u64, last: u64) -> Vec<u64> {
-    let mut around: Vec<u64> = [12, 21, 30, 39, 48]
-        .into_iter()
-        .map(|shift| first >> shift << shift)
-        .filter(|start| *start < first && space.contains_key(start))
-        .collect();
-    around.dedup();
-    around.extend(space.range(first..=last.max(first)).map(|(key, _)| *key));
-    around
+/// Where regions of the five sizes start that hold `gpa` and start below it. Each once.
+fn starts_around(gpa: u64) -> impl Iterator<Item = u64> {
+    let mut above = gpa;
+    [12, 21, 30, 39, 48].into_iter().filter_map(move |shift| {
+        let start = gpa >> shift << shift;
+        let is_new = start < above;
+        above = start;
+        is_new.then_some(start)
+    })
 }

@@ -17,6 +17,7 @@ pub(crate) struct Adapted<M: NestedMmu> {
     new: fn(u64) -> Option<M>,
     memory_type: fn(M::Attributes) -> u64,
     is_absent: fn(&M::Fault) -> bool,
+    is_permission: fn(&M::Fault) -> bool,
 }
 
 /// How the architecture numbers its levels.
@@ -50,17 +51,20 @@ impl<M: NestedMmu> Walker for Adapted<M> {
         let Some(mmu) = (self.new)(root_register) else {
             return Walk::new(root_register, gpa, 1 << 12, &[], Outcome::Fault);
         };
-        let accesses = [
-            Access::Read,
+        let others = [
             Access::Write,
             Access::Execute(GuestMode::Supervisor),
             Access::Execute(GuestMode::User),
         ];
-        let walks = accesses.map(|access| mmu.walk(&Read(read), gpa, access));
-        let walk = walks
-            .iter()
-            .find(|walk| walk.outcome.is_ok())
-            .unwrap_or(&walks[0]);
+        // A walk tells the permissions only when it succeeds.
+        let mut walk = mmu.walk(&Read(read), gpa, Access::Read);
+        for access in others {
+            match &walk.outcome {
+                Err(fault) if (self.is_permission)(fault) => {}
+                _ => break,
+            }
+            walk = mmu.walk(&Read(read), gpa, access);
+        }
         let steps: Vec<_> = walk.steps.iter().map(|step| self.step(step)).collect();
         let size = steps
             .last()
@@ -128,6 +132,7 @@ impl Arch {
                 new: |hgatp| riscv::GStage::new(hgatp, riscv_features()).ok(),
                 memory_type: |attributes| u64::from(attributes.pbmt),
                 is_absent: |fault| fault.why == riscv::Why::NotValid,
+                is_permission: |fault| fault.why == riscv::Why::Permission,
             }),
             Self::Aarch64 => Box::new(Adapted {
                 input_bits: 39,
@@ -135,6 +140,7 @@ impl Arch {
                 new: |vttbr| aarch64::Stage2::new(vttbr, VTCR, aarch64_features()).ok(),
                 memory_type: |attributes| u64::from(attributes.mem_attr),
                 is_absent: |fault| fault.why == aarch64::Why::Invalid,
+                is_permission: |fault| fault.why == aarch64::Why::Permission,
             }),
             Self::Ept => Box::new(Adapted {
                 input_bits: 48,
@@ -142,6 +148,7 @@ impl Arch {
                 new: |eptp| ept::Ept::new(eptp, ept_features()).ok(),
                 memory_type: |attributes| u64::from(attributes.memory_type),
                 is_absent: |fault| fault.why == ept::Why::NotPresent,
+                is_permission: |fault| fault.why == ept::Why::Permission,
             }),
         }
     }
