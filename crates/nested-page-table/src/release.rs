@@ -67,13 +67,19 @@ fn sweep<F: Format, H: TableHost>(
             continue;
         };
         let bits = entry.load(Ordering::Relaxed);
-        if let Entry::Table(address) = tables.format.decode(table.level, bits) {
-            if let Some(child) = tables.child(table, address) {
-                sweep(tables, child, slot.portion, report);
+        match tables.format.decode(table.level, bits) {
+            Entry::Leaf(_) => {}
+            Entry::Table(address) => {
+                if let Some(child) = tables.child(table, address) {
+                    sweep(tables, child, slot.portion, report);
+                }
             }
-        } else if let Some(retired) = Retired::decode(bits) {
-            entry.store(0, Ordering::Relaxed);
-            release(tables, table, slot, retired, report);
+            Entry::Absent => {
+                if let Some(retired) = Retired::decode(bits) {
+                    entry.store(0, Ordering::Relaxed);
+                    release(tables, table, slot, retired, report);
+                }
+            }
         }
     }
 }

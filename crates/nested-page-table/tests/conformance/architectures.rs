@@ -1,0 +1,309 @@
+//! The three architectures with the capabilities that make a difference.
+
+use mapping_flags::MappingFlags;
+use nested_page_table::{Format, Invalidation, LeafPolicy, Level, NestedPageTable};
+use nested_paging_aarch64 as aarch64;
+use nested_paging_riscv64 as riscv64;
+use nested_paging_x86_64 as x86_64;
+use reference_mmu::MemoryKind;
+use simulated_host::{
+    Dsb, EptTlb, Placement, RiscvTlb, SimulatedHost, Stage2Tlb, TlbInstruction, TlbModel, Tlbi,
+};
+
+use crate::reference::{Reference, ReferenceWalker};
+use crate::variant::{HostOwner, Table, Variant};
+
+const CPUS: usize = 2;
+
+fn variant<F: Format, R: Reference + Clone>(
+    format: F,
+    vmid: u16,
+    policy: LeafPolicy,
+    tlb: impl TlbModel + 'static,
+    reference: R,
+    convert: impl Fn(&F, &Invalidation) -> Vec<TlbInstruction> + Send + Sync + 'static,
+) -> Variant {
+    let geometry = *format.geometry();
+    let walker = ReferenceWalker {
+        reference: reference.clone(),
+        input_bits: geometry.input_bits(),
+    };
+    let placement = match vmid % 2 {
+        0 => Placement::FromZero,
+        _ => Placement::BelowBits(geometry.output_bits()),
+    };
+    let convert = move |request: &Invalidation| convert(&format, request);
+    let host = Box::into_raw(Box::new(SimulatedHost::new(
+        placement,
+        Box::new(tlb),
+        Box::new(walker),
+        convert,
+    )));
+    Variant {
+        geometry,
+        policy,
+        check_flags: Box::new(move |flags| format.check_flags(flags)),
+        // SAFETY: the box was just leaked; its owner below frees it after the table is gone.
+        host: unsafe { &*host },
+        reference: Box::new(reference),
+        new_table: Box::new(move |host| {
+            let table = NestedPageTable::new(format, vmid, host).ok()?;
+            Some(Box::new(table.with_leaf_policy(policy)) as Box<dyn Table>)
+        }),
+        // SAFETY: the pointer came from a box, and this is the last use of it.
+        owner: HostOwner::new(move || drop(unsafe { Box::from_raw(host) })),
+    }
+}
+
+/// Every other number restricts leaves.
+fn policy(number: u8) -> LeafPolicy {
+    match number % 4 {
+        1 => LeafPolicy {
+            largest: Level::BLOCK_2M,
+            largest_executable: Level::PAGE_4K,
+        },
+        2 => LeafPolicy::up_to(Level::BLOCK_1G),
+        _ => LeafPolicy::HARDWARE,
+    }
+}
+
+#[derive(Clone)]
+struct RiscvReference(reference_mmu::riscv::Features);
+
+impl Reference for RiscvReference {
+    type Mmu = reference_mmu::riscv::GStage;
+
+    fn mmu(&self, root_register: u64) -> Self::Mmu {
+        reference_mmu::riscv::GStage::new(root_register, self.0).unwrap()
+    }
+
+    fn is_absent(fault: &reference_mmu::riscv::Fault) -> bool {
+        fault.why == reference_mmu::riscv::Why::NotValid
+    }
+
+    fn height(level: u8) -> u8 {
+        level
+    }
+
+    fn memory_type(attributes: &reference_mmu::riscv::Attributes) -> u64 {
+        u64::from(attributes.pbmt)
+    }
+
+    fn expected_kind(&self, flags: MappingFlags) -> MemoryKind {
+        match (self.0.pbmte, flags.intersection(MappingFlags::MEMORY_TYPE)) {
+            (true, MappingFlags::DEVICE) => MemoryKind::Device,
+            (true, MappingFlags::UNCACHED) => MemoryKind::Uncached,
+            _ => MemoryKind::Platform,
+        }
+    }
+}
+
+pub(crate) const RISCV: fn(&str, u8) -> Variant = |mode, number| {
+    let (svpbmt, svvptc, tracking) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
+    let capabilities = riscv64::Capabilities::common()
+        .with_svpbmt(svpbmt)
+        .with_svvptc(svvptc)
+        .with_accessed_dirty_tracking(tracking);
+    let format = riscv64::GStage::new(mode.parse().unwrap(), capabilities).unwrap();
+    let features = reference_mmu::riscv::Features {
+        pbmte: svpbmt,
+        adue: tracking,
+        ..Default::default()
+    };
+    let tlb = RiscvTlb::new(CPUS, 14, svvptc);
+    let convert = |format: &riscv64::GStage, request: &Invalidation| {
+        let raw = |instruction| match instruction {
+            riscv64::Instruction::HfenceGvma { rs1, rs2 } => {
+                TlbInstruction::HfenceGvma { rs1, rs2 }
+            }
+        };
+        format.instructions(request).map(raw).collect()
+    };
+    let vmid = 0x2a50 | u16::from(number);
+    variant(
+        format,
+        vmid,
+        policy(number),
+        tlb,
+        RiscvReference(features),
+        convert,
+    )
+};
+
+#[derive(Clone)]
+struct Stage2Reference {
+    vtcr: u64,
+    features: reference_mmu::aarch64::Features,
+}
+
+impl Reference for Stage2Reference {
+    type Mmu = reference_mmu::aarch64::Stage2;
+
+    fn mmu(&self, root_register: u64) -> Self::Mmu {
+        reference_mmu::aarch64::Stage2::new(root_register, self.vtcr, self.features).unwrap()
+    }
+
+    fn is_absent(fault: &reference_mmu::aarch64::Fault) -> bool {
+        fault.why == reference_mmu::aarch64::Why::Invalid
+    }
+
+    fn height(level: u8) -> u8 {
+        3 - level
+    }
+
+    fn memory_type(attributes: &reference_mmu::aarch64::Attributes) -> u64 {
+        assert_eq!(attributes.shareability, 3, "everything is inner shareable");
+        u64::from(attributes.mem_attr)
+    }
+
+    fn expected_kind(&self, flags: MappingFlags) -> MemoryKind {
+        match flags.intersection(MappingFlags::MEMORY_TYPE) {
+            MappingFlags::DEVICE => MemoryKind::Device,
+            MappingFlags::UNCACHED => MemoryKind::Uncached,
+            _ => MemoryKind::WriteBack,
+        }
+    }
+}
+
+pub(crate) const AARCH64: fn(&str, u8) -> Variant = |mode, number| {
+    let (fwb, tracking, range) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
+    let mut capabilities = aarch64::Capabilities::common()
+        .with_physical_address_range(aarch64::PhysicalAddressRange::Bits48);
+    if fwb {
+        capabilities = capabilities.with_forced_write_back();
+    }
+    if tracking {
+        capabilities = capabilities.with_accessed_tracking().with_dirty_tracking();
+    }
+    if range {
+        capabilities = capabilities
+            .with_tlb_range()
+            .with_tlb_level_hint()
+            .with_16_bit_vmid();
+    }
+    let format = aarch64::Stage2::new(mode.parse().unwrap(), capabilities).unwrap();
+    let reference = Stage2Reference {
+        vtcr: format.vtcr(),
+        features: reference_mmu::aarch64::Features {
+            pa_range: 5,
+            force_write_back: fwb,
+            execute_never_extended: false,
+            vmid16: range,
+            hardware_access_flag: true,
+            hardware_dirty_state: true,
+        },
+    };
+    let tlb = Stage2Tlb::new(CPUS, if range { 16 } else { 8 });
+    let convert = |format: &aarch64::Stage2, request: &Invalidation| {
+        // The CPUs of the model begin with VTTBR_EL2 = 0 and run no guest in between.
+        format
+            .instructions_from(request, 0)
+            .map(stage2_instruction)
+            .collect()
+    };
+    let vmid = 0x50 | u16::from(number);
+    variant(format, vmid, policy(number), tlb, reference, convert)
+};
+
+fn stage2_instruction(instruction: aarch64::Instruction) -> TlbInstruction {
+    use aarch64::Instruction as I;
+    let tlbi = |operation, xt| TlbInstruction::Tlbi { operation, xt };
+    match instruction {
+        I::DsbIshst => TlbInstruction::Dsb(Dsb::IshSt),
+        I::DsbNshst => TlbInstruction::Dsb(Dsb::NshSt),
+        I::DsbIsh => TlbInstruction::Dsb(Dsb::Ish),
+        I::DsbNsh => TlbInstruction::Dsb(Dsb::Nsh),
+        I::Isb => TlbInstruction::Isb,
+        I::WriteVttbr(value) => TlbInstruction::WriteVttbr(value),
+        I::TlbiIpas2e1is(xt) => tlbi(Tlbi::Ipas2E1Is, xt),
+        I::TlbiIpas2e1(xt) => tlbi(Tlbi::Ipas2E1, xt),
+        I::TlbiRipas2e1is(xt) => tlbi(Tlbi::Ripas2E1Is, xt),
+        I::TlbiRipas2e1(xt) => tlbi(Tlbi::Ripas2E1, xt),
+        I::TlbiVmalle1is => tlbi(Tlbi::VmallE1Is, 0),
+        I::TlbiVmalle1 => tlbi(Tlbi::VmallE1, 0),
+        I::TlbiVmalls12e1is => tlbi(Tlbi::VmallS12E1Is, 0),
+        I::TlbiVmalls12e1 => tlbi(Tlbi::VmallS12E1, 0),
+        other => panic!("an instruction that the model does not know: {other:?}"),
+    }
+}
+
+#[derive(Clone)]
+struct EptReference(reference_mmu::ept::Features);
+
+impl Reference for EptReference {
+    type Mmu = reference_mmu::ept::Ept;
+
+    fn mmu(&self, root_register: u64) -> Self::Mmu {
+        reference_mmu::ept::Ept::new(root_register, self.0).unwrap()
+    }
+
+    fn is_absent(fault: &reference_mmu::ept::Fault) -> bool {
+        fault.why == reference_mmu::ept::Why::NotPresent
+    }
+
+    fn height(level: u8) -> u8 {
+        level - 1
+    }
+
+    fn memory_type(attributes: &reference_mmu::ept::Attributes) -> u64 {
+        u64::from(attributes.memory_type) | u64::from(attributes.ignore_pat) << 3
+    }
+
+    fn expected_kind(&self, flags: MappingFlags) -> MemoryKind {
+        match flags.intersects(MappingFlags::MEMORY_TYPE) {
+            true => MemoryKind::Uncacheable,
+            false => MemoryKind::WriteBack,
+        }
+    }
+}
+
+pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
+    let (large, tracking, mbec) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
+    let execute = match mbec {
+        true => x86_64::ExecuteControl::BothModes,
+        false => x86_64::ExecuteControl::Single,
+    };
+    let capabilities = x86_64::Capabilities::common()
+        .with_physical_address_bits(46)
+        .with_largest_leaf(if large {
+            Level::BLOCK_1G
+        } else {
+            Level::BLOCK_2M
+        })
+        .with_execute_only(large)
+        .with_execute_control(execute)
+        .with_accessed_dirty_tracking(tracking)
+        .with_single_context_invept(large);
+    let format = x86_64::Ept::new(mode.parse().unwrap(), capabilities).unwrap();
+    let features = reference_mmu::ept::Features {
+        max_phys_addr: 46,
+        execute_only: large,
+        walk_length_5: true,
+        page_2m: true,
+        page_1g: large,
+        accessed_dirty: tracking,
+        mode_based_execute: mbec,
+    };
+    let convert = |format: &x86_64::Ept, request: &Invalidation| {
+        let raw = |instruction| match instruction {
+            x86_64::Instruction::InveptSingle { eptp } => TlbInstruction::Invept {
+                kind: 1,
+                descriptor: [eptp, 0],
+            },
+            x86_64::Instruction::InveptAll => TlbInstruction::Invept {
+                kind: 2,
+                descriptor: [0, 0],
+            },
+        };
+        format.instructions(request).map(raw).collect()
+    };
+    let tlb = EptTlb::new(CPUS);
+    variant(
+        format,
+        u16::from(number),
+        policy(number),
+        tlb,
+        EptReference(features),
+        convert,
+    )
+};

@@ -1,0 +1,190 @@
+//! Sequences that were mistakes once, here or in other tables, on every architecture.
+
+use mapping_flags::MappingFlags as F;
+
+use crate::architectures::{AARCH64, EPT, RISCV};
+use crate::driver;
+use crate::operation::{Operation, Step};
+
+const PAGE: u64 = 0x1000;
+const BLOCK: u64 = 0x20_0000;
+const GIB: u64 = 0x4000_0000;
+
+fn map(guest: u64, size: u64, host: u64, flags: F) -> Operation {
+    Operation::Map {
+        guest,
+        size,
+        host,
+        flags,
+    }
+}
+
+/// Runs the same steps on one mode of each architecture, in every variant of capabilities; after
+/// each step the whole table is judged.
+fn everywhere(steps: &[Step]) {
+    for number in [0, 2, 3, 4, 7] {
+        driver::run(RISCV("sv39x4", number), steps);
+        driver::run(AARCH64("ipa40", number), steps);
+        driver::run(EPT("ept4", number), steps);
+    }
+}
+
+fn singly(operations: Vec<Operation>) {
+    everywhere(&operations.into_iter().map(Step::Single).collect::<Vec<_>>());
+}
+
+/// The sweep after an invalidation took live leaves for retired entries: on AArch64 their memory
+/// type sets the same bits.
+#[test]
+fn a_sweep_leaves_live_leaves_alone() {
+    everywhere(&[
+        Step::Single(map(0, 4 * BLOCK + PAGE, 0, F::READ_WRITE)),
+        Step::Single(map(GIB, PAGE, 0, F::READ_WRITE)),
+        Step::Batch(vec![
+            Operation::Unmap {
+                guest: 0,
+                size: PAGE,
+            },
+            Operation::Unmap {
+                guest: 4 * BLOCK,
+                size: BLOCK,
+            },
+        ]),
+    ]);
+}
+
+/// Unmapping 4 KiB of a 2 MiB leaf dropped all of it.
+#[test]
+fn a_page_unmapped_from_a_block_leaves_511() {
+    singly(vec![
+        map(BLOCK, BLOCK, 3 * BLOCK, F::READ_WRITE),
+        Operation::Unmap {
+            guest: BLOCK + 7 * PAGE,
+            size: PAGE,
+        },
+    ]);
+}
+
+/// Protecting 4 KiB of a larger leaf changed all of it, or lost its memory type.
+#[test]
+fn a_page_protected_in_a_device_block_leaves_its_neighbours_and_its_type() {
+    singly(vec![
+        map(0, 2 * GIB, 0, F::PASSTHROUGH),
+        Operation::Protect {
+            guest: GIB + 5 * PAGE,
+            size: PAGE,
+            flags: F::READ | F::USER,
+        },
+    ]);
+}
+
+/// A leaf table that had become empty stood in the way of a block for ever.
+#[test]
+fn a_block_takes_the_place_of_pages_that_are_gone() {
+    singly(vec![
+        map(BLOCK, PAGE, 0, F::READ_WRITE),
+        Operation::Unmap {
+            guest: BLOCK,
+            size: PAGE,
+        },
+        map(BLOCK, BLOCK, BLOCK, F::READ_WRITE),
+        Operation::Unmap {
+            guest: 0,
+            size: GIB,
+        },
+        map(0, GIB, GIB, F::READ),
+    ]);
+}
+
+/// A mapping that met a conflict half way left its first pages mapped.
+#[test]
+fn a_conflict_at_the_last_page_maps_nothing() {
+    singly(vec![
+        map(BLOCK, PAGE, 0, F::READ),
+        map(0, BLOCK + PAGE, GIB, F::READ_WRITE),
+        map(BLOCK - PAGE, PAGE, GIB, F::READ_WRITE),
+    ]);
+}
+
+/// A table was given back before the invalidation that covers it.
+#[test]
+fn tables_come_back_after_their_invalidation() {
+    everywhere(&[
+        Step::Single(map(PAGE, GIB, 2 * GIB + PAGE, F::READ_WRITE)),
+        Step::Single(Operation::Unmap {
+            guest: 0,
+            size: BLOCK,
+        }),
+        Step::Batch(vec![
+            Operation::Unmap {
+                guest: BLOCK,
+                size: GIB - BLOCK,
+            },
+            map(BLOCK, BLOCK, 0, F::READ),
+        ]),
+    ]);
+}
+
+/// An address beyond the input width wrapped to a low one.
+#[test]
+fn an_address_beyond_the_input_width_is_no_alias() {
+    let top = 1 << 41;
+    singly(vec![
+        map(0, PAGE, 0, F::READ),
+        map(top, PAGE, 0, F::READ),
+        map(top - PAGE, 2 * PAGE, 0, F::READ),
+        map(1 << 39, PAGE, PAGE, F::READ),
+        Operation::Unmap {
+            guest: 1 << 48,
+            size: PAGE,
+        },
+    ]);
+}
+
+/// Guest addresses above host addresses underflowed.
+#[test]
+fn guest_and_host_may_differ_either_way() {
+    singly(vec![
+        map(GIB, BLOCK, 0, F::READ_WRITE),
+        map(0, BLOCK, GIB, F::READ_WRITE),
+        map(2 * GIB, PAGE, PAGE, F::ACCESS),
+    ]);
+}
+
+/// A range in one edit was mapped to a new place while its old translation lived.
+#[test]
+fn what_is_mapped_anew_in_one_edit_was_forgotten_before() {
+    everywhere(&[
+        Step::Single(map(0, BLOCK, 0, F::READ_WRITE)),
+        Step::Batch(vec![
+            Operation::Unmap {
+                guest: 0,
+                size: 4 * PAGE,
+            },
+            map(0, 4 * PAGE, GIB, F::READ_WRITE),
+            Operation::Protect {
+                guest: PAGE,
+                size: PAGE,
+                flags: F::READ,
+            },
+            Operation::UnmapReporting {
+                guest: 2 * PAGE,
+                size: 2 * PAGE,
+            },
+            map(2 * PAGE, PAGE, 2 * GIB, F::READ),
+        ]),
+    ]);
+}
+
+/// More ranges than a request can name.
+#[test]
+fn more_ranges_than_a_request_names_invalidate_everything() {
+    let holes = (0..12).map(|number| Operation::Unmap {
+        guest: 2 * number * PAGE,
+        size: PAGE,
+    });
+    everywhere(&[
+        Step::Single(map(0, BLOCK + 3 * PAGE, PAGE, F::READ_WRITE)),
+        Step::Batch(holes.collect()),
+    ]);
+}

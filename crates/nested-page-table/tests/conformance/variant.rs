@@ -1,0 +1,125 @@
+//! One machine with one mode and one set of capabilities, behind a trait without types.
+
+use guest_addr::{GuestPhysRange, HostPhysAddr};
+use mapping_flags::{FlagsError, MappingFlags};
+use nested_page_table::{
+    Edit, Format, Geometry, LeafPolicy, MapError, Mapping, NestedPageTable, ProtectError,
+    UnmapError, UnmappedLeaf,
+};
+use simulated_host::SimulatedHost;
+
+use crate::reference::Enumerate;
+
+/// A machine to test on.
+pub(crate) struct Variant {
+    pub(crate) geometry: Geometry,
+    pub(crate) policy: LeafPolicy,
+    pub(crate) check_flags: Box<dyn Fn(MappingFlags) -> Result<(), FlagsError>>,
+    pub(crate) host: &'static SimulatedHost,
+    pub(crate) reference: Box<dyn Enumerate>,
+    pub(crate) new_table: Box<dyn Fn(&'static SimulatedHost) -> Option<Box<dyn Table>>>,
+    /// The host was leaked to outlive the table; this gives it back.
+    pub(crate) owner: HostOwner,
+}
+
+/// Gives a leaked host back when the case is over.
+pub(crate) struct HostOwner(Option<Box<dyn FnOnce()>>);
+
+impl HostOwner {
+    pub(crate) fn new(free: impl FnOnce() + 'static) -> Self {
+        Self(Some(Box::new(free)))
+    }
+}
+
+impl Drop for HostOwner {
+    fn drop(&mut self) {
+        if let Some(free) = self.0.take() {
+            free();
+        }
+    }
+}
+
+/// The operations of a table.
+pub(crate) trait Operations {
+    fn map(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError>;
+    fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError>;
+    fn unmap_reporting(
+        &mut self,
+        guest: GuestPhysRange,
+        report: &mut dyn FnMut(UnmappedLeaf),
+    ) -> Result<(), UnmapError>;
+    fn protect(&mut self, guest: GuestPhysRange, flags: MappingFlags) -> Result<(), ProtectError>;
+    fn reclaim_empty(&mut self);
+}
+
+/// A table whose format is forgotten.
+pub(crate) trait Table {
+    fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations));
+    fn mappings(&self) -> Vec<Mapping>;
+    fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping>;
+    fn root_register(&self) -> u64;
+}
+
+impl<F: Format> Operations for Edit<'_, F, &'static SimulatedHost> {
+    fn map(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError> {
+        Edit::map(self, guest, host, flags)
+    }
+
+    fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        Edit::unmap(self, guest)
+    }
+
+    fn unmap_reporting(
+        &mut self,
+        guest: GuestPhysRange,
+        report: &mut dyn FnMut(UnmappedLeaf),
+    ) -> Result<(), UnmapError> {
+        Edit::unmap_reporting(self, guest, report)
+    }
+
+    fn protect(&mut self, guest: GuestPhysRange, flags: MappingFlags) -> Result<(), ProtectError> {
+        Edit::protect(self, guest, flags)
+    }
+
+    fn reclaim_empty(&mut self) {
+        Edit::reclaim_empty(self);
+    }
+}
+
+impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
+    fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations)) {
+        let mut edit = NestedPageTable::edit(self);
+        work(&mut edit);
+        edit.finish();
+    }
+
+    fn mappings(&self) -> Vec<Mapping> {
+        let last = self.geometry().last_guest();
+        let mut mappings = Vec::new();
+        self.visit(
+            GuestPhysRange::from_start_last(Default::default(), last).unwrap(),
+            |mapping| {
+                mappings.push(mapping);
+            },
+        );
+        mappings
+    }
+
+    fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping> {
+        NestedPageTable::translate(self, address)
+    }
+
+    fn root_register(&self) -> u64 {
+        self.space().root_register
+    }
+}
