@@ -94,10 +94,10 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
 
     fn free_channel(&self, guest: GuestPhysRange, base: HostPhysAddr) {
         let frames = guest.size() / PAGE_SIZE_4K;
-        // SAFETY: the run was taken from `hal.frames()` with this base and size when the channel was
-        // made, and its mapping was removed and invalidated on all CPUs by the caller. Peers that
-        // map it have let go of it: that is the contract of `release_ivc_channel` and of dropping
-        // the machine.
+        // SAFETY: the run was taken from `hal.frames()` with this base and size when the channel
+        // was made, and its mapping was removed and invalidated on all CPUs by the caller. Peers
+        // that map it have let go of it: that is the contract of `release_ivc_channel` and of
+        // dropping the machine.
         unsafe { self.hal.frames().dealloc(base, frames) };
     }
 

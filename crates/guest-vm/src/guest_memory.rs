@@ -23,8 +23,8 @@ pub(crate) fn read<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, target: &m
         let bytes = bytes.min(target.len());
         let (now, later) = core::mem::take(&mut target).split_at_mut(bytes);
         target = later;
-        // SAFETY: `page` is valid for reads of `bytes` bytes: the memory is the machine's and lies in
-        // one page, for which `VmHal` promises a pointer. `now` has exactly `bytes` bytes.
+        // SAFETY: `page` is valid for reads of `bytes` bytes: the memory is the machine's and lies
+        // in one page, for which `VmHal` promises a pointer. `now` has exactly `bytes` bytes.
         unsafe { read_volatile(page, now) };
     });
 }
@@ -43,14 +43,14 @@ pub(crate) fn write<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, source: &
 /// Clears `memory`, which `alloc_memory_region_at` has just given and no guest can see yet.
 pub(crate) fn zero_reserved<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange) {
     for_each_page(hal, memory, |page, bytes| {
-        // SAFETY: `VmHal` promises that reserved memory is used by nobody else, and a pointer that is
-        // valid for writes to the end of the page.
+        // SAFETY: `VmHal` promises that reserved memory is used by nobody else, and a pointer that
+        // is valid for writes to the end of the page.
         unsafe { page.write_bytes(0, bytes) };
     });
 }
 
-/// Calls `visit` with a pointer to each piece of `memory` that lies in one 4 KiB page, in order, and
-/// its size in bytes. Pages that are neighbours for the host need not be for the hypervisor.
+/// Calls `visit` with a pointer to each piece of `memory` that lies in one 4 KiB page, in order,
+/// and its size in bytes. Pages that are neighbours for the host need not be for the hypervisor.
 fn for_each_page<H: VmHal + ?Sized>(
     hal: &H,
     memory: HostPhysRange,

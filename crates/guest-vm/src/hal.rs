@@ -17,12 +17,12 @@ use nested_page_table::{HostFrames, Invalidation, TableHost};
 /// - **Reserved memory.** After [`alloc_memory_region_at`](Self::alloc_memory_region_at) returned
 ///   `true`, the range is RAM that nobody else uses until
 ///   [`dealloc_memory_region_at`](Self::dealloc_memory_region_at).
-/// - **Pointers.** `frames().pointer(address)` works, beyond what [`HostFrames`] promises, for every
-///   byte of memory that the machine was given without the flag `DEVICE`: reserved memory, identical
-///   and reserved regions of the configuration, and what `map_region` was called with. The pointer
-///   is valid for reads and writes to the end of its 4 KiB page for as long as the machine has the
-///   memory, and keeps the alignment of the address up to 4 KiB. The guest may change the memory at
-///   any time; the crate uses volatile accesses alone.
+/// - **Pointers.** `frames().pointer(address)` works, beyond what [`HostFrames`] promises, for
+///   every byte of memory that the machine was given without the flag `DEVICE`: reserved memory,
+///   identical and reserved regions of the configuration, and what `map_region` was called with.
+///   The pointer is valid for reads and writes to the end of its 4 KiB page for as long as the
+///   machine has the memory, and keeps the alignment of the address up to 4 KiB. The guest may
+///   change the memory at any time; the crate uses volatile accesses alone.
 /// - **Invalidation.** When [`invalidate`](Self::invalidate) returns, no CPU that the request
 ///   addresses can reach what was removed: frames are given back on the strength of that.
 ///

@@ -118,7 +118,8 @@ impl Holes {
     }
 }
 
-/// Zeroed frames for the first bytes of `absent`: 2 MiB where they fit and are to be had, else 4 KiB.
+/// Zeroed frames for the first bytes of `absent`: 2 MiB where they fit and are to be had, else 4
+/// KiB.
 fn next_run<'a, A: HostFrames>(
     frames: &'a A,
     absent: &GuestPhysRange,

@@ -25,10 +25,10 @@ const LOCK_ATTEMPTS: u32 = 1000;
 /// - **All or nothing.** An operation that returns an error has changed nothing: neither the table
 ///   nor what the machine knows about its regions, and no frame is lost.
 /// - **One lock.** Operations may be called from several CPUs at once; one spin lock, which is held
-///   while CPUs are asked to forget translations, serialises them. **A CPU that waits for it must be
-///   able to acknowledge an invalidation**: call with interrupts enabled, or have the hypervisor
-///   answer such requests while it spins. [`handle_page_fault`](Self::handle_page_fault) alone never
-///   waits for long.
+///   while CPUs are asked to forget translations, serialises them. **A CPU that waits for it must
+///   be able to acknowledge an invalidation**: call with interrupts enabled, or have the hypervisor
+///   answer such requests while it spins. [`handle_page_fault`](Self::handle_page_fault) alone
+///   never waits for long.
 /// - **Frames last.** Memory is given back after every CPU has forgotten its translations.
 ///
 /// Dropping the machine unmaps everything, invalidates, and gives back what was allocated or
@@ -112,14 +112,14 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Unmaps `size` bytes from `gpa` on, across regions of any kind, and gives back the frames of
-    /// allocated memory in it. Holes and emulated devices are skipped; reserved host memory is given
-    /// back when the machine is dropped.
+    /// allocated memory in it. Holes and emulated devices are skipped; reserved host memory is
+    /// given back when the machine is dropped.
     ///
     /// # Errors
     ///
     /// - [`VmError::Range`]: `size` is zero, or the range runs past the last address.
-    /// - [`VmError::Unmap`]: the range is not aligned to 4 KiB, exceeds the input width, or there are
-    ///   no frames to split a leaf at its edges.
+    /// - [`VmError::Unmap`]: the range is not aligned to 4 KiB, exceeds the input width, or there
+    ///   are no frames to split a leaf at its edges.
     /// - [`VmError::IvcChannelInRange`]: the range touches a channel.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn unmap_region(&self, gpa: GuestPhysAddr, size: u64) -> Result<(), VmError> {
@@ -128,8 +128,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Gives `size` bytes from `gpa` on the permissions `flags`: `READ`, `WRITE`, `EXECUTE` and
-    /// `USER`. Each page keeps its memory type; pages that are not populated yet get the permissions
-    /// when they are. Holes and emulated devices are skipped.
+    /// `USER`. Each page keeps its memory type; pages that are not populated yet get the
+    /// permissions when they are. Holes and emulated devices are skipped.
     ///
     /// # Errors
     ///
@@ -164,7 +164,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// # Errors
     ///
     /// - [`VmError::NoFrames`]: there is no frame for the page.
-    /// - [`VmError::Map`]: there are no frames for tables, or the frame lies beyond the output width.
+    /// - [`VmError::Map`]: there are no frames for tables, or the frame lies beyond the output
+    ///   width.
     pub fn handle_page_fault(
         &self,
         gpa: GuestPhysAddr,
@@ -179,7 +180,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         Ok(FaultOutcome::Retry)
     }
 
-    /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing, with volatile accesses.
+    /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing, with volatile
+    /// accesses.
     ///
     /// The guest's permissions do not bind the host; pages that are not populated yet are. The lock
     /// is held meanwhile.
@@ -189,8 +191,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// - [`VmError::Range`]: the range runs past the last address.
     /// - [`VmError::NotMapped`]: a byte of the range has no memory.
     /// - [`VmError::DeviceMemory`]: a byte of the range is device memory.
-    /// - [`VmError::NoFrames`], [`VmError::Map`], [`VmError::NoBookkeepingMemory`]: a page could not
-    ///   be populated.
+    /// - [`VmError::NoFrames`], [`VmError::Map`], [`VmError::NoBookkeepingMemory`]: a page could
+    ///   not be populated.
     pub fn read_from_guest(&self, gpa: GuestPhysAddr, buffer: &mut [u8]) -> Result<(), VmError> {
         self.space.lock().read(gpa, buffer)
     }
@@ -215,15 +217,16 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     ///
     /// - [`VmError::Range`]: `size` is zero, or rounding it up exceeds 2^64.
     /// - [`VmError::NoIvcSpace`]: no range has so many free bytes in a row.
-    /// - [`VmError::NoFrames`], [`VmError::Map`]: there are no frames for the channel or for tables.
+    /// - [`VmError::NoFrames`], [`VmError::Map`]: there are no frames for the channel or for
+    ///   tables.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn alloc_ivc_channel(&self, size: u64) -> Result<IvcChannel, VmError> {
         self.space.lock().alloc_channel(size)
     }
 
-    /// Unmaps the channel that begins at `gpa` and, when no CPU can reach it any more, gives back its
-    /// frames. Peers that mapped them have to unmap them **before**; so they have to before this
-    /// machine is dropped, which releases its channels.
+    /// Unmaps the channel that begins at `gpa` and, when no CPU can reach it any more, gives back
+    /// its frames. Peers that mapped them have to unmap them **before**; so they have to before
+    /// this machine is dropped, which releases its channels.
     ///
     /// # Errors
     ///

@@ -1,8 +1,12 @@
-//! Machines of all three architectures on a simulated host, with reference-mmu as the hardware's walker.
+//! Machines of all three architectures on a simulated host, with reference-mmu as the hardware's
+//! walker.
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "a module of each test binary, which uses a part"
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of several test binaries, each of which uses a part"
 )]
 
 use std::sync::Arc;
@@ -129,31 +133,20 @@ pub fn assert_clean<const P: bool>(host: &SimulatedHost<P>) {
 }
 
 /// Runs each function as a test on every backend.
+#[macro_export]
 macro_rules! on_every_backend {
-    ($(fn $name:ident<$backend:ident>() $body:block)+) => {$(
-        mod $name {
-            use super::*;
-
-            fn check<$backend: Backend>() $body
-
-            #[test]
-            fn riscv64() {
-                check::<Riscv64>();
-            }
-
-            #[test]
-            fn aarch64() {
-                check::<Aarch64>();
-            }
-
-            #[test]
-            fn x86_64() {
-                check::<X86>();
-            }
+    ($($name:ident),+ $(,)?) => {
+        mod riscv64 {
+            $(#[test] fn $name() { super::$name::<super::Riscv64>(); })+
         }
-    )+};
+        mod aarch64 {
+            $(#[test] fn $name() { super::$name::<super::Aarch64>(); })+
+        }
+        mod x86_64 {
+            $(#[test] fn $name() { super::$name::<super::X86>(); })+
+        }
+    };
 }
-pub(crate) use on_every_backend;
 
 /// Sv39x4 with Svpbmt, without Svvptc: absent entries may be cached.
 pub struct Riscv64;
@@ -315,7 +308,8 @@ fn invepts(request: &Invalidation) -> Vec<TlbInstruction> {
 /// Makes a page walker of `reference-mmu` the walker of the simulated CPUs.
 struct Adapted<M: NestedMmu> {
     input_bits: u32,
-    /// The number that the architecture gives the level of 4 KiB pages. 3 means that it counts down.
+    /// The number that the architecture gives the level of 4 KiB pages. 3 means that it counts
+    /// down.
     level_of_pages: u8,
     new: fn(u64) -> Option<M>,
     is_absent: fn(&M::Fault) -> bool,

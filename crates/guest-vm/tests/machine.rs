@@ -1,0 +1,453 @@
+//! What a machine does, kind by kind.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy does not see that generic functions are tests"
+)]
+
+#[macro_use]
+mod common;
+
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use common::*;
+use guest_addr::GuestPhysRange;
+use guest_vm::{
+    FaultOutcome, IVC_DEVICE_TYPE, MapType, MemoryRegion, PassthroughRegion, SetupWarning, Vm,
+    VmError, VmHal,
+};
+use mapping_flags::MappingFlags;
+use nested_page_table::{Format, LeafPolicy, Level};
+use region_planner::Origin;
+use simulated_host::{Access, Permissions, Placement, SimulatedHost};
+
+const RAM: u64 = 0x8000_0000;
+const IVC: u64 = 0x4000_0000;
+
+fn is_send_and_sync<T: Send + Sync>() {}
+
+#[test]
+fn machine_can_be_shared() {
+    is_send_and_sync::<TestVm<Riscv64>>();
+    is_send_and_sync::<TestVm<Aarch64>>();
+    is_send_and_sync::<TestVm<X86>>();
+}
+
+fn device_flag_leaves_a_memory_region_out<B: Backend>() {
+    let host = host::<B>();
+    let mut config = config::<B>();
+    config.memory_regions = vec![
+        ram(
+            RAM,
+            0x2000,
+            RWX | MappingFlags::DEVICE | MappingFlags::UNCACHED,
+            MapType::Identical,
+        ),
+        ram(RAM, 0x1000, RWX, MapType::Alloc),
+    ];
+    let vm = Vm::new(config, host.clone()).unwrap();
+    let [SetupWarning::DeviceFlagInMemoryRegion { gpa: start, .. }] =
+        vm.setup_report().warnings.as_slice()
+    else {
+        panic!("one warning")
+    };
+    assert_eq!(*start, gpa(RAM));
+    assert!(walk(&vm, &host, RAM).is_some_and(|(at, _)| at != RAM));
+    assert_eq!(walk(&vm, &host, RAM + 0x1000), None);
+    shut_down(vm, &host);
+}
+
+fn identical_memory_is_reserved_zeroed_and_given_back<B: Backend>() {
+    let host = host::<B>();
+    let mut config = config::<B>();
+    config.memory_regions = vec![
+        // The second page belongs to both; the second region keeps what it holds.
+        ram(RAM, 0x1800, RW, MapType::Identical),
+        MemoryRegion {
+            keep_contents: true,
+            ..ram(RAM + 0x1800, 0x1800, RW, MapType::Identical)
+        },
+    ];
+    let vm = Vm::new(config, host.clone()).unwrap();
+    assert_eq!(
+        host.reserved_regions(),
+        [host_range(RAM, 0x2000), host_range(RAM + 0x2000, 0x1000)]
+    );
+    let zero = [0, 0x1000, 0x2000].map(|page| host.memory().read(hpa(RAM + page)) == Some(0));
+    assert_eq!(zero, [true, false, false]);
+    // Unmapping does not give it back, dropping does.
+    vm.unmap_region(gpa(RAM), 0x3000).unwrap();
+    assert_eq!(host.reserved_regions().len(), 2);
+    shut_down(vm, &host);
+}
+
+fn identical_memory_that_is_taken_is_mapped_with_a_warning<B: Backend>() {
+    let host = host::<B>();
+    host.refuse_region(host_range(RAM + 0x1000, 0x1000));
+    assert!(host.memory().add(hpa(RAM), 2, 0x5555));
+    let vm = vm_with::<B>(&host, ram(RAM, 0x2000, RW, MapType::Identical));
+    let expected = SetupWarning::IdenticalNotReserved {
+        name: "ram".into(),
+        host: host_range(RAM, 0x2000),
+    };
+    assert_eq!(vm.setup_report().warnings, [expected]);
+    assert_eq!(walk(&vm, &host, RAM + 0x1008).unwrap().0, RAM + 0x1008);
+    assert_eq!(host.memory().read(hpa(RAM)), Some(0x5555));
+    shut_down(vm, &host);
+    assert_eq!(host.memory().read(hpa(RAM)), Some(0x5555));
+}
+
+fn allocated_memory_takes_blocks_where_it_may<B: Backend>() {
+    let host = host::<B>();
+    let region = ram(RAM + 0x1f_f000, 0x20_2000, RW, MapType::Alloc);
+    let vm = vm_with::<B>(&host, region);
+    assert_eq!(vm.statistics().leaves[..2], [2, 1]);
+    // Part of a block comes back by itself.
+    let frames = host.simulated_frames().outstanding_count();
+    vm.unmap_region(gpa(RAM + 0x20_1000), 0x3000).unwrap();
+    assert_eq!(host.simulated_frames().outstanding_count(), frames - 3 + 1);
+    shut_down(vm, &host);
+
+    let mut config = config::<B>();
+    config.memory_regions = vec![ram(RAM, 0x20_0000, RWX, MapType::Alloc)];
+    config.leaf_policy = LeafPolicy {
+        largest_executable: Level::PAGE_4K,
+        ..LeafPolicy::HARDWARE
+    };
+    let vm = Vm::new(config, host.clone()).unwrap();
+    assert_eq!(vm.statistics().leaves[..2], [512, 0]);
+    shut_down(vm, &host);
+}
+
+fn runs_that_come_back_whole_are_single_frames<B: Backend>() {
+    let host: Arc<SimulatedHost<false>> = Arc::new(B::host(Placement::FromZero));
+    let mut config = config::<B>();
+    config.memory_regions = vec![
+        ram(RAM, 0x20_1000, RW, MapType::Alloc),
+        lazy(RAM + 0x40_0000, 0x20_0000, RW),
+    ];
+    config.emulated_regions = vec![emulated(IVC, 0x10000, IVC_DEVICE_TYPE)];
+    let vm = Vm::new(config, host.clone()).unwrap();
+    vm.write_to_guest(gpa(RAM + 0x40_0000), &[1; 0x20_0000])
+        .unwrap();
+    vm.unmap_region(gpa(RAM + 0x1000), 0x5000).unwrap();
+    let channel = vm.alloc_ivc_channel(0x3001).unwrap();
+    assert_eq!(channel.host.size(), 0x4000);
+    shut_down(vm, &host);
+}
+
+fn unmap_crosses_regions_of_every_kind<B: Backend>() {
+    let host = host::<B>();
+    let mut config = config::<B>();
+    config.memory_regions = vec![
+        ram(RAM, 0x2000, RW, MapType::Alloc),
+        ram(RAM + 0x2000, 0x2000, RW, MapType::Reserved),
+        lazy(RAM + 0x5000, 0x2000, RW),
+    ];
+    config.emulated_regions = vec![emulated(RAM + 0x4000, 0x1000, 1)];
+    let vm = Vm::new(config, host.clone()).unwrap();
+    vm.map_region(gpa(RAM + 0x8000), hpa(0x1000), 0x2000, RW)
+        .unwrap();
+    vm.unmap_region(gpa(RAM + 0x1000), 0x8000).unwrap();
+    let mapped: Vec<_> = (0..10)
+        .filter(|page| walk(&vm, &host, RAM + page * PAGE).is_some())
+        .collect();
+    assert_eq!(mapped, [0, 9]);
+    // What was unmapped is free, and the emulated device is not.
+    vm.map_region(gpa(RAM + 0x5000), hpa(0), 0x4000, RW)
+        .unwrap();
+    let error = vm
+        .map_region(gpa(RAM + 0x2000), hpa(0), 0x3000, RW)
+        .unwrap_err();
+    let VmError::Occupied { existing, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(existing.start(), gpa(RAM + 0x4000));
+    shut_down(vm, &host);
+}
+
+fn stale_read_only_translation_is_a_spurious_fault<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, ram(RAM, 0x4000, READ, MapType::Alloc));
+    let register = vm.address_space_id().root_register;
+    let write = |cpu| {
+        host.machine()
+            .access(cpu, register, gpa(RAM), Permissions::WRITE)
+    };
+    assert_eq!(write(1), Access::Fault);
+    host.run_on(1);
+    assert_eq!(
+        vm.handle_page_fault(gpa(RAM), WRITE),
+        Ok(FaultOutcome::Denied)
+    );
+    vm.protect_region(gpa(RAM), 0x1000, RW).unwrap();
+    assert_eq!(
+        vm.handle_page_fault(gpa(RAM), WRITE),
+        Ok(FaultOutcome::Spurious)
+    );
+    assert!(matches!(write(1), Access::Allowed(_)));
+    let fetch = vm.handle_page_fault(gpa(RAM), MappingFlags::EXECUTE);
+    assert_eq!(fetch, Ok(FaultOutcome::Denied));
+    shut_down(vm, &host);
+}
+
+// A CPU that remembers an absent entry at any level gets on after its spurious fault.
+fn fault_on_a_page_that_another_cpu_filled_ends<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, lazy(RAM, 0x4000_0000, RW));
+    let register = vm.address_space_id().root_register;
+    for page in [RAM, RAM + 0x1000, RAM + 0x20_0000] {
+        let access = |cpu| {
+            host.machine()
+                .access(cpu, register, gpa(page), Permissions::WRITE)
+        };
+        assert_eq!([access(0), access(1)], [Access::Fault; 2]);
+        host.run_on(0);
+        assert_eq!(
+            vm.handle_page_fault(gpa(page), WRITE),
+            Ok(FaultOutcome::Filled)
+        );
+        host.run_on(1);
+        assert_eq!(
+            vm.handle_page_fault(gpa(page), WRITE),
+            Ok(FaultOutcome::Spurious)
+        );
+        assert!(matches!(access(1), Access::Allowed(_)));
+    }
+    shut_down(vm, &host);
+}
+
+fn channel_is_shared_with_a_peer<B: Backend>() {
+    let host = host::<B>();
+    let machine = |vmid| {
+        let mut config = config::<B>();
+        config.vmid = vmid;
+        config.emulated_regions = vec![
+            // Whole pages of the range alone can hold channels.
+            emulated(IVC + 0x800, 0x4000, IVC_DEVICE_TYPE),
+            emulated(IVC + 0x2800, 0x100, 1),
+        ];
+        Vm::<B::Format, _>::new(config, host.clone()).unwrap()
+    };
+    let (owner, peer) = (machine(1), machine(2));
+    let channel = owner.alloc_ivc_channel(1).unwrap();
+    let range = |start, size| GuestPhysRange::from_start_size(gpa(start), size).unwrap();
+    assert_eq!(channel.guest, range(IVC + 0x1000, 0x1000));
+    peer.map_region(
+        gpa(IVC + 0x3000),
+        channel.host.start(),
+        channel.host.size(),
+        RW,
+    )
+    .unwrap();
+    owner
+        .write_to_guest(channel.guest.start(), b"hello")
+        .unwrap();
+    let mut hello = [0; 5];
+    peer.read_from_guest(gpa(IVC + 0x3000), &mut hello).unwrap();
+    assert_eq!(&hello, b"hello");
+
+    assert_eq!(
+        owner.alloc_ivc_channel(0x1001),
+        Err(VmError::NoIvcSpace { size: 0x2000 })
+    );
+    let second = owner.alloc_ivc_channel(0x1000).unwrap();
+    assert_eq!(second.guest, range(IVC + 0x3000, 0x1000));
+    let refused = VmError::IvcChannelInRange {
+        requested: range(IVC, 0x4000),
+        channel: channel.guest,
+    };
+    assert_eq!(owner.unmap_region(gpa(IVC), 0x4000), Err(refused));
+    assert_eq!(owner.protect_region(gpa(IVC), 0x4000, READ), Err(refused));
+
+    for vm in [&owner, &peer] {
+        host.machine()
+            .touch_all(vm.address_space_id().root_register);
+    }
+    peer.unmap_region(gpa(IVC + 0x3000), 0x1000).unwrap();
+    owner.release_ivc_channel(channel.guest.start()).unwrap();
+    let again = owner.release_ivc_channel(channel.guest.start());
+    assert_eq!(
+        again,
+        Err(VmError::NoIvcChannel {
+            address: gpa(IVC + 0x1000)
+        })
+    );
+    assert_clean(&host);
+    // A new channel there holds nothing of the old one.
+    let third = owner.alloc_ivc_channel(0x1000).unwrap();
+    assert_eq!(third.guest, channel.guest);
+    owner
+        .read_from_guest(third.guest.start(), &mut hello)
+        .unwrap();
+    assert_eq!(hello, [0; 5]);
+    for vm in [&owner, &peer] {
+        host.machine().retire(vm.address_space_id().root_register);
+    }
+    drop(peer);
+    shut_down(owner, &host);
+}
+
+fn device_memory_is_not_copied<B: Backend>() {
+    let host = host::<B>();
+    let mut config = config::<B>();
+    config.memory_regions = vec![lazy(RAM, 0x1000, RW)];
+    config.passthrough_regions = vec![device(RAM + 0x1000, 0x1000, 0x1000)];
+    let vm = Vm::new(config, host.clone()).unwrap();
+    let refused = VmError::DeviceMemory {
+        address: gpa(RAM + 0x1000),
+    };
+    assert_eq!(vm.write_to_guest(gpa(RAM + 0xfff), &[1, 2]), Err(refused));
+    assert_eq!(
+        vm.read_from_guest(gpa(RAM + 0xfff), &mut [1, 2]),
+        Err(refused)
+    );
+    assert_eq!(walk(&vm, &host, RAM), None);
+    // No bytes are nowhere.
+    assert_eq!(vm.write_to_guest(gpa(RAM + 0x1000), &[]), Ok(()));
+}
+
+fn caches_are_made_ready_for_the_guest<B: Backend>() {
+    let host = host::<B>();
+    assert!(host.memory().add(hpa(0x10_0000), 2, 0));
+    let vm = Vm::new(config::<B>(), host.clone()).unwrap();
+    vm.map_region(gpa(RAM), hpa(0x10_0000), 0x2000, RW).unwrap();
+    assert_eq!(host.cleaned(), [host_range(0x10_0000, 0x2000)]);
+    assert_eq!(host.synchronised(), []);
+    vm.write_to_guest(gpa(RAM + 0x10), &[1; 0x20]).unwrap();
+    assert_eq!(host.cleaned().last(), Some(&host_range(0x10_0010, 0x20)));
+    // Memory that becomes executable, and what is written to it then.
+    vm.protect_region(gpa(RAM + 0x1000), 0x1000, RWX).unwrap();
+    assert_eq!(host.synchronised(), [host_range(0x10_1000, 0x1000)]);
+    vm.write_to_guest(gpa(RAM + 0x1000), &[1]).unwrap();
+    assert_eq!(host.synchronised().last(), Some(&host_range(0x10_1000, 1)));
+    // Devices have no caches.
+    let cleaned = host.cleaned().len();
+    vm.map_region(
+        gpa(RAM + 0x2000),
+        hpa(0x20_0000),
+        0x1000,
+        MappingFlags::PASSTHROUGH,
+    )
+    .unwrap();
+    assert_eq!(host.cleaned().len(), cleaned);
+}
+
+fn device_tree_region_gives_way<B: Backend>() {
+    let host = host::<B>();
+    let mut config = config::<B>();
+    config.passthrough_regions = vec![PassthroughRegion {
+        origin: Origin::DeviceTree,
+        ..device(RAM - 0x1000, RAM - 0x1000, 0x5000)
+    }];
+    config.memory_regions = vec![ram(RAM, 0x1000, RW, MapType::Alloc)];
+    config.emulated_regions = vec![emulated(RAM + 0x1000, 0x1000, 1)];
+    let vm = Vm::new(config, host.clone()).unwrap();
+    let flags = |address| vm.translate(gpa(address)).map(|leaf| leaf.flags);
+    let seen = [0, 1, 2, 3].map(|page| flags(RAM - 0x1000 + page * PAGE));
+    let device = Some(MappingFlags::PASSTHROUGH);
+    assert_eq!(seen, [device, Some(RW), None, device]);
+}
+
+fn copies_of_every_alignment_arrive<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, lazy(RAM, 0x4000, RW));
+    for offset in 0xfe0..0x1002 {
+        for size in (0..40).chain([0x1000, 0x1003, 0x2001]) {
+            let data: Vec<u8> = (0..size).map(|n| (n + offset) as u8 | 1).collect();
+            vm.write_to_guest(gpa(RAM), &[0; 0x4000]).unwrap();
+            vm.write_to_guest(gpa(RAM + offset as u64), &data).unwrap();
+            let mut all = vec![0xee; 0x4000];
+            vm.read_from_guest(gpa(RAM), &mut all).unwrap();
+            assert!(all[..offset].iter().all(|&byte| byte == 0));
+            assert_eq!(all[offset..offset + size], data);
+            assert!(all[offset + size..].iter().all(|&byte| byte == 0));
+            let mut part = vec![0; size];
+            vm.read_from_guest(gpa(RAM + offset as u64), &mut part)
+                .unwrap();
+            assert_eq!(part, data);
+        }
+    }
+}
+
+fn cpus_that_fault_together_get_one_frame<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, lazy(RAM, 0x4_0000, RW));
+    let fault = |page: u64| loop {
+        match vm.handle_page_fault(gpa(RAM + page * PAGE), WRITE).unwrap() {
+            FaultOutcome::Retry => thread::yield_now(),
+            outcome => return outcome,
+        }
+    };
+    let filled: usize = thread::scope(|scope| {
+        let cpus = [(); 4].map(|()| {
+            scope.spawn(|| {
+                (0..64)
+                    .filter(|page| fault(*page) == FaultOutcome::Filled)
+                    .count()
+            })
+        });
+        cpus.map(|cpu| cpu.join().unwrap()).into_iter().sum()
+    });
+    assert_eq!(filled, 64);
+    assert_eq!(vm.statistics().mapped_bytes, 64 * PAGE);
+    shut_down(vm, &host);
+}
+
+fn fault_does_not_wait_for_a_long_operation<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, ram(RAM, 0x1000, RW, MapType::Alloc));
+    let (started, wait_for_start) = mpsc::channel();
+    let (finish, wait_for_finish) = mpsc::channel();
+    thread::scope(|scope| {
+        let vm = &vm;
+        scope.spawn(move || {
+            let page = GuestPhysRange::from_start_size(gpa(RAM), PAGE).unwrap();
+            vm.visit(page, |_| {
+                started.send(()).unwrap();
+                wait_for_finish.recv().unwrap();
+            });
+        });
+        wait_for_start.recv().unwrap();
+        assert_eq!(
+            vm.handle_page_fault(gpa(RAM), WRITE),
+            Ok(FaultOutcome::Retry)
+        );
+        finish.send(()).unwrap();
+    });
+    assert_eq!(
+        vm.handle_page_fault(gpa(RAM), WRITE),
+        Ok(FaultOutcome::Spurious)
+    );
+}
+
+fn abstraction_may_be_borrowed_or_shared<B: Backend>() {
+    fn root<F: Format>(format: F, hal: impl VmHal) -> bool {
+        let vm = Vm::new(guest_vm::VmConfig::new(1, "borrower", format), hal).unwrap();
+        vm.page_table_root().is_aligned_4k()
+    }
+    let host = host::<B>();
+    assert!(root(B::format(), &*host));
+    assert!(root(B::format(), host));
+}
+
+on_every_backend! {
+    device_flag_leaves_a_memory_region_out,
+    identical_memory_is_reserved_zeroed_and_given_back,
+    identical_memory_that_is_taken_is_mapped_with_a_warning,
+    allocated_memory_takes_blocks_where_it_may,
+    runs_that_come_back_whole_are_single_frames,
+    unmap_crosses_regions_of_every_kind,
+    stale_read_only_translation_is_a_spurious_fault,
+    fault_on_a_page_that_another_cpu_filled_ends,
+    channel_is_shared_with_a_peer,
+    device_memory_is_not_copied,
+    caches_are_made_ready_for_the_guest,
+    device_tree_region_gives_way,
+    copies_of_every_alignment_arrive,
+    cpus_that_fault_together_get_one_frame,
+    fault_does_not_wait_for_a_long_operation,
+    abstraction_may_be_borrowed_or_shared,
+}
