@@ -7,6 +7,7 @@ use simulated_host::{Failure, Violation};
 
 use crate::model::{Model, Stretch, normal};
 use crate::operation::{Operation, Step};
+use crate::reference::ACCESSES;
 use crate::variant::{Operations, Table, Variant};
 
 /// What an operation came to, whatever it was.
@@ -233,6 +234,14 @@ impl World {
                 covered += leaf.size;
             }
             assert_eq!(covered, stretch.size, "{stretch:x?}");
+            for gpa in [stretch.guest, stretch.guest + stretch.size - 1] {
+                let usable = reference.usable(self.variant.host.memory(), register, gpa);
+                assert_eq!(
+                    usable,
+                    ACCESSES.map(|access| permissions.allow(access)),
+                    "{gpa:#x}"
+                );
+            }
         }
         assert_eq!(leaves.next(), None, "more is mapped than should be");
     }
