@@ -34,12 +34,13 @@ fn singly(operations: Vec<Operation>) {
 }
 
 /// The sweep after an invalidation took live leaves for retired entries: on AArch64 their memory
-/// type sets the same bits.
+/// type sets the same bits. The sweep covers what lies between two changes of one edit.
 #[test]
 fn a_sweep_leaves_live_leaves_alone() {
     everywhere(&[
-        Step::Single(map(0, 4 * BLOCK + PAGE, 0, F::READ_WRITE)),
-        Step::Single(map(GIB, PAGE, 0, F::READ_WRITE)),
+        Step::Single(map(0, PAGE, GIB, F::READ_WRITE)),
+        Step::Single(map(BLOCK, 2 * BLOCK, BLOCK, F::READ_WRITE)),
+        Step::Single(map(4 * BLOCK, PAGE, GIB, F::READ_WRITE)),
         Step::Batch(vec![
             Operation::Unmap {
                 guest: 0,
@@ -50,6 +51,36 @@ fn a_sweep_leaves_live_leaves_alone() {
                 size: BLOCK,
             },
         ]),
+    ]);
+}
+
+/// What the hardware had noted in a block was lost when the block was split.
+#[test]
+fn accessed_and_dirty_state_survives_a_split() {
+    everywhere(&[
+        Step::Single(map(0, 2 * GIB, 0, F::READ_WRITE)),
+        Step::Touch {
+            pick: 1,
+            write: true,
+        },
+        Step::Single(Operation::Protect {
+            guest: GIB - PAGE,
+            size: PAGE,
+            flags: F::READ,
+        }),
+        Step::Touch {
+            pick: 2,
+            write: false,
+        },
+        Step::Single(Operation::Unmap {
+            guest: BLOCK,
+            size: PAGE,
+        }),
+        Step::Single(Operation::Protect {
+            guest: 0,
+            size: 2 * GIB,
+            flags: F::READ,
+        }),
     ]);
 }
 
