@@ -12,7 +12,7 @@ use nested_page_table::{
 use crate::error::VmError;
 use crate::hal::{HalTableHost, VmHal};
 use crate::region::{Backing, Region};
-use crate::region_map::{RegionMap, with_permissions};
+use crate::region_map::RegionMap;
 
 /// What the machine's lock protects.
 ///
@@ -113,7 +113,6 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             return Err(ProtectError::Unaligned { guest }.into());
         }
         self.refuse_channels(&guest)?;
-        self.check_permissions(&guest, permissions)?;
         self.regions.reserve()?;
         self.sync_newly_executable(&guest, permissions);
         self.table.protect(guest, permissions)?;
@@ -130,27 +129,6 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
                 channel: region.guest,
             }),
         }
-    }
-
-    /// The table checks present leaves alone; absent pages have to be able to take them too.
-    fn check_permissions(
-        &self,
-        guest: &GuestPhysRange,
-        permissions: MappingFlags,
-    ) -> Result<(), ProtectError> {
-        if !MappingFlags::PERMISSIONS.contains(permissions) {
-            return Err(ProtectError::NotAPermission { flags: permissions });
-        }
-        for region in self.regions.overlapping(guest) {
-            if region.backing != Backing::Emulated {
-                let flags = with_permissions(region.flags, permissions);
-                self.table
-                    .format()
-                    .check_flags(flags)
-                    .map_err(ProtectError::Flags)?;
-            }
-        }
-        Ok(())
     }
 
     fn sync_newly_executable(&self, guest: &GuestPhysRange, permissions: MappingFlags) {

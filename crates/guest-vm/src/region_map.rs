@@ -114,6 +114,6 @@ impl RegionMap {
 }
 
 /// `flags` with other permissions and the same memory type.
-pub(crate) fn with_permissions(flags: MappingFlags, permissions: MappingFlags) -> MappingFlags {
+fn with_permissions(flags: MappingFlags, permissions: MappingFlags) -> MappingFlags {
     flags.intersection(MappingFlags::MEMORY_TYPE) | permissions
 }
