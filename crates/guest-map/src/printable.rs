@@ -1,0 +1,12 @@
+//! Names from files, on a terminal.
+
+use std::borrow::Cow;
+
+/// `text` with U+FFFD for every control character: a name must not steer a terminal or spoil a
+/// picture.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => text.replace(char::is_control, "\u{fffd}").into(),
+        false => text.into(),
+    }
+}
