@@ -127,6 +127,29 @@ fn a_block_takes_the_place_of_pages_that_are_gone() {
     ]);
 }
 
+/// A table stayed linked when the range that was unmapped, or mapped, was all that it translates.
+#[test]
+fn a_range_of_exactly_one_table_unlinks_it() {
+    singly(vec![
+        map(BLOCK, PAGE, 0, F::READ_WRITE),
+        Operation::Unmap {
+            guest: BLOCK,
+            size: BLOCK,
+        },
+        map(GIB, BLOCK, GIB, F::READ_WRITE),
+        Operation::Unmap {
+            guest: GIB,
+            size: GIB,
+        },
+        map(2 * GIB, PAGE, 0, F::READ_WRITE),
+        Operation::Unmap {
+            guest: 2 * GIB,
+            size: PAGE,
+        },
+        map(2 * GIB, BLOCK, 0, F::READ_WRITE),
+    ]);
+}
+
 /// A mapping that met a conflict half way left its first pages mapped.
 #[test]
 fn a_conflict_at_the_last_page_maps_nothing() {
