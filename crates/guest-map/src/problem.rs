@@ -88,7 +88,7 @@ impl Failure {
 }
 
 /// Something wrong at an offset of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) offset: usize,
     pub(crate) text: String,

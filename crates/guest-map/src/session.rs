@@ -55,52 +55,66 @@ pub(crate) fn with_machines<R>(
         .iter()
         .map(|file| (file.as_str(), accept(read_text(file), &mut problems)))
         .collect();
-    let mut inputs: Vec<_> = texts
+    let inputs = texts
         .iter()
-        .filter_map(|(file, text)| {
-            let text = text.as_deref()?;
-            let config = accept(Config::read(file, text), &mut problems)?;
-            Some(Input::new(file, text, config))
-        })
-        .collect();
+        .filter_map(|(file, text)| Some(Input::new(file, text.as_deref()?)));
+    let mut inputs: Vec<_> = inputs.collect();
 
-    let of_tree = || Architecture::of_tree(&tree?.as_ref()?.tree);
-    let Some(architecture) = options.arch.or_else(of_tree) else {
-        return Err(without_architecture(problems));
+    let known = options.arch.or_else(|| match tree {
+        Some(Some(host)) => Architecture::of_tree(&host.tree),
+        _ => None,
+    });
+    let Some(architecture) = known else {
+        problems.extend(inputs.iter_mut().flat_map(Input::take_problems));
+        return Err(without_architecture(tree.flatten(), problems));
     };
     check_mode(Some(architecture), mode)?;
 
     // A tree that is broken says nothing about paths: that it is broken is problem enough.
     if tree.is_none_or(|tree| tree.is_some()) {
         for input in &mut inputs {
-            let faults = input.look_up_paths(tree.flatten(), architecture);
-            problems.extend(input.locate(faults));
+            input.look_up_paths(tree.flatten(), architecture);
         }
     }
+    with_plans(&inputs, architecture, mode, |machines, more| {
+        problems.extend(more);
+        if options.strict {
+            problems.extend(machines.iter().flat_map(Machine::refused_warnings));
+        }
+        match problems.is_empty() {
+            true => use_machines(machines),
+            false => Err(Failure::Refused(problems)),
+        }
+    })
+}
+
+/// Plans all configurations, and calls `use_plans` with those that have a plan and with everything
+/// that is wrong with any of them.
+fn with_plans<R>(
+    inputs: &[Input<'_>],
+    architecture: Architecture,
+    mode: Option<Mode>,
+    use_plans: impl FnOnce(&[Machine<'_>], Vec<Problem>) -> Result<R, Failure>,
+) -> Result<R, Failure> {
     let hardware = base_hardware(architecture)?;
-    let mut requests: Vec<_> = inputs
-        .iter()
-        .map(|input| {
-            let check_flags = |flags| hardware.check_flags(flags);
-            Request::new(&input.config, &input.findings, check_flags)
-        })
-        .collect();
+    let requests = inputs.iter().map(|input| {
+        let check_flags = |flags| hardware.check_flags(flags);
+        Request::new(&input.config, &input.findings, check_flags)
+    });
+    let mut requests: Vec<_> = requests.collect();
     let mut machines = Vec::new();
+    let mut problems = Vec::new();
     for (input, request) in inputs.iter().zip(&mut requests) {
         let planned = Planned::new(&input.config, &input.findings, request, architecture, mode);
+        let mut faults = input.faults.clone();
         let file = input.file;
         match planned {
             Ok(planned) => machines.push(Machine { file, planned }),
-            Err(faults) => problems.extend(input.locate(faults)),
+            Err(more) => faults.extend(more),
         }
+        problems.extend(locate(file, input.text, faults));
     }
-    if options.strict {
-        problems.extend(machines.iter().flat_map(Machine::refused_warnings));
-    }
-    match problems.is_empty() {
-        true => use_machines(&machines),
-        false => Err(Failure::Refused(problems)),
-    }
+    use_plans(&machines, problems)
 }
 
 /// A configuration that was read, with what it needs of the device tree.
@@ -109,35 +123,31 @@ struct Input<'i> {
     text: &'i str,
     config: Config<'i>,
     findings: Findings,
+    faults: Vec<Fault>,
 }
 
 impl<'i> Input<'i> {
-    fn new(file: &'i str, text: &'i str, config: Config<'i>) -> Self {
+    fn new(file: &'i str, text: &'i str) -> Self {
+        let (config, faults) = Config::read(text);
         Self {
             file,
             text,
             config,
             findings: Findings::default(),
+            faults,
         }
     }
 
-    fn look_up_paths(
-        &mut self,
-        tree: Option<HostTree<'_>>,
-        architecture: Architecture,
-    ) -> Vec<Fault> {
+    fn look_up_paths(&mut self, tree: Option<HostTree<'_>>, architecture: Architecture) {
         let bits = architecture.widest_identity_bits();
         match Findings::of(&self.config, tree, bits) {
-            Ok(findings) => {
-                self.findings = findings;
-                Vec::new()
-            }
-            Err(faults) => faults,
+            Ok(findings) => self.findings = findings,
+            Err(faults) => self.faults.extend(faults),
         }
     }
 
-    fn locate(&self, faults: Vec<Fault>) -> Vec<Problem> {
-        locate(self.file, self.text, faults)
+    fn take_problems(&mut self) -> Vec<Problem> {
+        locate(self.file, self.text, std::mem::take(&mut self.faults))
     }
 }
 
@@ -204,12 +214,13 @@ fn check_mode(architecture: Option<Architecture>, mode: Option<Mode>) -> Result<
     }
 }
 
-fn without_architecture(problems: Vec<Problem>) -> Failure {
-    match problems.is_empty() {
-        true => Failure::Usage(
-            "the CPUs in the device tree do not tell the architecture: give --arch".into(),
-        ),
-        false => Failure::Refused(problems),
+/// A tree that was read but does not tell is a matter of the options; one that was not is refused.
+fn without_architecture(tree: Option<HostTree<'_>>, problems: Vec<Problem>) -> Failure {
+    match tree {
+        Some(HostTree { file, .. }) => Failure::Usage(format!(
+            "the CPUs in {file} do not tell the architecture: give --arch"
+        )),
+        None => Failure::Refused(problems),
     }
 }
 

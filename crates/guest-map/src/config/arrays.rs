@@ -74,7 +74,7 @@ impl<'i> Arrays<'i> {
     ///
     /// # Errors
     ///
-    /// The faults of the syntax. Keys and values outside arrays are not looked at.
+    /// The faults of the syntax. Which keys there are is not looked at.
     pub(crate) fn parse(text: &'i str) -> Result<Self, Vec<ParseError>> {
         let source = Source::new(text);
         let tokens = source.lex().into_vec();
@@ -190,8 +190,8 @@ impl EventReceiver for Arrays<'_> {
     }
 
     fn scalar(&mut self, span: Span, encoding: Option<Encoding>, errors: &mut dyn ErrorSink) {
+        let value = self.decode(span, encoding, errors);
         if !self.open.is_empty() {
-            let value = self.decode(span, encoding, errors);
             self.push(span, value);
         }
     }

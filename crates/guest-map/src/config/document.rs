@@ -10,7 +10,7 @@ use toml_parser::{Expected, ParseError};
 use super::arrays::{Arrays, Element, Integer, Value};
 use super::rows::Rows;
 use super::{Config, List};
-use crate::problem::{Fault, Problem, locate};
+use crate::problem::Fault;
 use crate::warning::{Code, Warning};
 
 /// What the value of a key is.
@@ -69,43 +69,36 @@ const REQUIRED: &[(&str, &str)] = &[
 ];
 
 impl<'i> Config<'i> {
-    /// Reads the configuration `text` of `file`.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong with it, in the order of the file.
-    pub(crate) fn read(file: &str, text: &'i str) -> Result<Self, Vec<Problem>> {
-        if u32::try_from(text.len()).is_err() {
-            return Err(vec![Problem::of_file(file, "longer than 4 GiB")]);
-        }
-        read(text).map_err(|faults| locate(file, text, faults))
-    }
-}
-
-fn read(text: &str) -> Result<Config<'_>, Vec<Fault>> {
-    let arrays = Arrays::parse(text)
-        .map_err(|errors| errors.iter().map(syntax_fault).collect::<Vec<_>>())?;
-    let skeleton = arrays.skeleton();
-    let (table, errors) = DeTable::parse_recoverable(&skeleton);
-    if !errors.is_empty() {
-        return Err(errors.iter().map(toml_fault).collect::<Vec<_>>());
-    }
-    let mut reader = Reader {
-        arrays: &arrays,
-        config: Config {
+    /// Reads the configuration `text`: what can be understood of it, and everything that is wrong.
+    pub(crate) fn read(text: &'i str) -> (Self, Vec<Fault>) {
+        let config = Config {
             id: 0,
             name: String::new(),
             rows: Vec::new(),
             passed: Vec::new(),
             excluded: Vec::new(),
             warnings: Vec::new(),
-        },
-        faults: Vec::new(),
-    };
-    reader.read_sections(table.get_ref());
-    match reader.faults.is_empty() {
-        true => Ok(reader.config),
-        false => Err(reader.faults),
+        };
+        if u32::try_from(text.len()).is_err() {
+            let text = "longer than 4 GiB".into();
+            return (config, vec![Fault { offset: 0, text }]);
+        }
+        let arrays = match Arrays::parse(text) {
+            Ok(arrays) => arrays,
+            Err(errors) => return (config, errors.iter().map(syntax_fault).collect()),
+        };
+        let skeleton = arrays.skeleton();
+        let (table, errors) = DeTable::parse_recoverable(&skeleton);
+        if !errors.is_empty() {
+            return (config, errors.iter().map(toml_fault).collect());
+        }
+        let mut reader = Reader {
+            arrays: &arrays,
+            config,
+            faults: Vec::new(),
+        };
+        reader.read_sections(table.get_ref());
+        (reader.config, reader.faults)
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn write(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::R
         let range = 2 * digits + 5;
         writeln!(
             output,
-            "\n{:range$}  {:>10}  {:host$}  flags         kind",
+            "\n{:range$}  {:>10}  {:host$}  flags          kind",
             "guest",
             "size",
             "host",
@@ -44,7 +44,7 @@ fn write_head(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::Result<
     let geometry = planned.hardware.geometry();
     writeln!(
         output,
-        "VM {} {:?} on {}, mode {}: guest addresses of {} bits, host addresses of {}",
+        "VM {} {:?} on {} in mode {}: guest {} bits, host {} bits",
         config.id,
         config.name,
         planned.mode.architecture(),
