@@ -23,9 +23,9 @@ pub(crate) enum Code {
     SharedDevice,
 }
 
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Code {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
             Self::PageExposure => "page-exposure",
             Self::RegionRounded => "region-rounded",
             Self::DeviceFlagInMemoryRegion => "device-flag-in-memory-region",
@@ -34,7 +34,7 @@ impl fmt::Display for Code {
             Self::NothingPassedThrough => "nothing-passed-through",
             Self::UnknownKey => "unknown-key",
             Self::SharedDevice => "shared-device",
-        })
+        }
     }
 }
 
@@ -65,6 +65,6 @@ impl Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
+        write!(f, "{}: {}", self.code.name(), self.message)
     }
 }

@@ -94,6 +94,9 @@ fn the_text_of_json_keeps_the_order_of_keys() {
     );
 }
 
+/// The input bits of a mode, its name, and its levels and bytes of root.
+type Boundary = (u32, &'static str, (u64, u64));
+
 #[test]
 fn auto_takes_the_first_mode_that_holds_the_last_byte() {
     let mode = |arch, last_page: u64| {
@@ -106,7 +109,7 @@ fn auto_takes_the_first_mode_that_holds_the_last_byte() {
         );
         (plan["mode"].as_str().unwrap().to_owned(), numbers)
     };
-    let boundaries: [(&str, &[(u32, &str, (u64, u64))]); 3] = [
+    let boundaries: [(&str, &[Boundary]); 3] = [
         (
             "riscv64",
             &[

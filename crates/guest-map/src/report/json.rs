@@ -138,7 +138,7 @@ impl Serialize for WarningObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Object<'w> {
-            code: String,
+            code: &'static str,
             message: &'w str,
             sources: &'w [String],
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,7 +151,7 @@ impl Serialize for WarningObject {
             bytes,
         } = &self.0;
         let object = Object {
-            code: code.to_string(),
+            code: code.name(),
             message,
             sources,
             bytes: *bytes,

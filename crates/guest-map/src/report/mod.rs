@@ -4,3 +4,4 @@ pub(crate) mod json;
 pub(crate) mod size;
 pub(crate) mod svg;
 pub(crate) mod table;
+mod wrap;

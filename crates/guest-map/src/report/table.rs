@@ -1,6 +1,6 @@
 //! A plan for people, within 80 columns where names allow.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
@@ -8,13 +8,10 @@ use mapping_flags::{MappingFlags, MemoryType};
 use region_planner::Mapping;
 
 use super::size::size;
+use super::wrap::{INDENT, Paragraph};
 use crate::plan::{Planned, unique_sources};
 use crate::printable::printable;
 use crate::warning::Warning;
-
-/// How long a line may be.
-const COLUMNS: usize = 80;
-const INDENT: usize = 4;
 
 /// Writes the regions, the cost and the warnings.
 pub(crate) fn write(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::Result<()> {
@@ -92,11 +89,7 @@ fn write_mapping(
         mapping.kind(),
         host = digits + 2,
     )?;
-    write_words(
-        INDENT,
-        unique_sources(mapping).map(|name| (name, ",")),
-        output,
-    )
+    write_sources(mapping, output)
 }
 
 fn write_emulated(
@@ -138,52 +131,45 @@ pub(crate) fn write_warnings(
     warnings: impl Iterator<Item = Warning>,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    let mut separator = "\n";
+    let mut separator = "\nwarning:";
     for warning in warnings {
-        let words = format!("warning: {warning}");
-        write!(output, "{separator}")?;
-        write_words(0, words.split(' ').map(|word| (word, "")), output)?;
-        separator = "";
+        let mut paragraph = Paragraph::new(output, separator)?;
+        paragraph.add("", warning.code.name())?;
+        let mut between = ":";
+        for word in warning.message.split(' ') {
+            paragraph.add(between, word)?;
+            between = "";
+        }
+        paragraph.end()?;
+        separator = "warning:";
     }
     Ok(())
 }
 
-/// Writes words with what stands between them, broken into lines. The first line begins at column
-/// `first`, the others are indented.
-fn write_words<'w>(
-    first: usize,
-    words: impl Iterator<Item = (&'w str, &'w str)>,
-    output: &mut impl Write,
-) -> io::Result<()> {
-    let mut column = 0;
-    let mut between = "";
-    for (word, separator) in words {
-        let word = printable(word);
-        let width = word.chars().count() + separator.len();
-        if column == 0 {
-            write!(output, "{:first$}{word}", "")?;
-            column = first + width;
-        } else if column + 1 + width > COLUMNS {
-            write!(output, "{between}\n{:INDENT$}{word}", "")?;
-            column = INDENT + width;
-        } else {
-            write!(output, "{between} {word}")?;
-            column += 1 + width;
-        }
-        between = separator;
+fn write_sources(mapping: &Mapping<'_, '_>, output: &mut impl Write) -> io::Result<()> {
+    let mut sources = unique_sources(mapping);
+    let first = format!("{INDENT}{}", printable(sources.next().unwrap_or_default()));
+    let mut paragraph = Paragraph::new(output, &first)?;
+    for source in sources {
+        paragraph.add(",", source)?;
     }
-    writeln!(output)
+    paragraph.end()
 }
 
 /// Both ends with `digits` digits: `0x80000000-0x8fffffff`.
-pub(crate) fn range(range: GuestPhysRange, digits: usize) -> impl Display {
-    let width = digits + 2;
-    let (start, last) = (range.start().as_u64(), range.last().as_u64());
-    format!("{start:#0width$x}-{last:#0width$x}")
+fn range(range: GuestPhysRange, digits: usize) -> impl Display {
+    struct Ends(u64, u64, usize);
+    impl Display for Ends {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let Self(start, last, width) = self;
+            write!(f, "{start:#0width$x}-{last:#0width$x}")
+        }
+    }
+    Ends(range.start().as_u64(), range.last().as_u64(), digits + 2)
 }
 
 /// Where a guest address leads, in a few words.
-pub(crate) fn host(guest: GuestPhysAddr, host: Option<HostPhysAddr>, digits: usize) -> String {
+fn host(guest: GuestPhysAddr, host: Option<HostPhysAddr>, digits: usize) -> String {
     let width = digits + 2;
     match host {
         None => "allocated".into(),
