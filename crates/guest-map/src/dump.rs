@@ -1,6 +1,6 @@
 //! The page tables as a walker finds them, in runs of equal leaves.
 
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -99,7 +99,7 @@ struct Run<A> {
     attributes: A,
 }
 
-impl<A: Copy + Debug + Eq> Run<A> {
+impl<A: Copy + Display + Eq> Run<A> {
     /// A run of one leaf.
     fn new<W: Display>(region: &Region<A, W>) -> Result<Self, String> {
         let start = region.start;
@@ -153,7 +153,7 @@ impl<A: Copy + Debug + Eq> Run<A> {
         } = self.permissions;
         writeln!(
             output,
-            "guest {:#012x}-{last:#012x}  host {:#012x}  {}{}{}  level {}, {} of {}, {:?}",
+            "guest {:#012x}-{last:#012x}  host {:#012x}  {}{}{}  level {}, {} of {}, {}",
             self.start.as_u64(),
             self.host.as_u64(),
             letter(read, 'r'),

@@ -142,7 +142,7 @@ fn walk<F: Walkable>(
     Ok(Walked {
         host: leaf.address,
         leaf_size: leaf.page_size,
-        attributes: format!("{:?}", leaf.attributes),
+        attributes: leaf.attributes.to_string(),
         steps: steps.collect(),
     })
 }

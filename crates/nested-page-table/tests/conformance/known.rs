@@ -239,6 +239,28 @@ fn what_is_mapped_anew_in_one_edit_was_forgotten_before() {
     ]);
 }
 
+/// A range was mapped anew whose invalidation was pending, in a batch of more ranges than a request
+/// can name.
+#[test]
+fn what_is_mapped_anew_after_many_changes_was_forgotten_before() {
+    let mut operations: Vec<_> = (0..12)
+        .map(|number| Operation::Unmap {
+            guest: 2 * number * PAGE,
+            size: PAGE,
+        })
+        .collect();
+    operations.push(map(22 * PAGE, PAGE, GIB, F::READ_WRITE));
+    operations.push(Operation::UnmapReporting {
+        guest: 20 * PAGE,
+        size: 4 * PAGE,
+    });
+    operations.push(map(20 * PAGE, PAGE, GIB, F::READ));
+    everywhere(&[
+        Step::Single(map(0, BLOCK + 3 * PAGE, PAGE, F::READ_WRITE)),
+        Step::Batch(operations),
+    ]);
+}
+
 /// More ranges than a request can name.
 #[test]
 fn more_ranges_than_a_request_names_invalidate_everything() {
