@@ -41,15 +41,36 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), S
 /// # Errors
 ///
 /// When it cannot be started or fails.
-pub(crate) fn run_lines(command: &mut Command, each: impl FnMut(&str)) -> Result<(), String> {
+pub(crate) fn run_lines(
+    command: &mut Command,
+    each: impl FnMut(&str) + Send,
+) -> Result<(), String> {
+    run_lines_within(command, Duration::MAX, each)
+}
+
+/// Runs `command` as [`run_lines`] does, and kills it when it takes longer than `limit`.
+///
+/// # Errors
+///
+/// When it cannot be started, fails, or is killed.
+pub(crate) fn run_lines_within(
+    command: &mut Command,
+    limit: Duration,
+    each: impl FnMut(&str) + Send,
+) -> Result<(), String> {
     show(command);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let status = child.and_then(|mut child| {
-        let copied = match child.stdout.take() {
-            Some(output) => copy_lines(output, io::stdout(), each),
-            None => Ok(()),
-        };
-        child.wait().and_then(|status| copied.map(|()| status))
+        let output = child.stdout.take();
+        thread::scope(|scope| {
+            let copy = || output.map_or(Ok(()), |output| copy_lines(output, io::stdout(), each));
+            let copying = scope.spawn(copy);
+            let status = wait_within(&mut child, limit);
+            let copied = copying
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a panic")));
+            status.and_then(|status| copied.map(|()| status))
+        })
     });
     judge(command, status)
 }
@@ -172,5 +193,17 @@ mod tests {
     fn the_output_and_the_exit_status_of_a_piped_command_both_count() {
         assert_eq!(run_lines(&mut Command::new("true"), |_| ()), Ok(()));
         assert!(run_lines(&mut Command::new("false"), |_| ()).is_err());
+    }
+
+    #[test]
+    fn a_piped_command_over_its_limit_is_killed_and_its_lines_were_seen() {
+        let mut lines = Vec::new();
+        let result = run_lines_within(
+            Command::new("sh").args(["-c", "echo one; exec sleep 60"]),
+            Duration::from_millis(500),
+            |line| lines.push(line.to_owned()),
+        );
+        assert!(result.is_err_and(|reason| reason.contains("not done after")));
+        assert_eq!(lines, ["one\n"]);
     }
 }

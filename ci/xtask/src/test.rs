@@ -2,6 +2,7 @@
 
 use crate::cross;
 use crate::libtest::Results;
+use crate::machine;
 use crate::process::{self, cargo};
 use crate::report::{Report, Tally};
 
@@ -12,6 +13,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("documentation", documentation);
     report.step("tests", tests);
     cross::run(&cross::Options::default(), report);
+    machine::run_all(report);
 }
 
 fn format() -> Result<(), String> {

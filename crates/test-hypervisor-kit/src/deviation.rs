@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::probe::{Outcome, Probe};
 use crate::println;
+use crate::probe::{Outcome, Probe};
 
 /// One way in which an emulator is wrong.
 #[derive(Debug)]

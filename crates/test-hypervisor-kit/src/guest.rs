@@ -1,10 +1,9 @@
 //! A virtual machine under test, and the question that every test asks.
 #![expect(unsafe_code, reason = "writes what guests find into the arena")]
 
-use core::fmt;
-
 use alloc::format;
-use core::fmt::Write;
+use core::cell::Cell;
+use core::fmt::{self, Write};
 
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::guest_vm::{SetupError, VmConfig, VmError};
@@ -13,10 +12,10 @@ use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange, MappingFlags, Vm
 use reference_mmu::{Access, MemoryKind, NestedMmu, PhysicalMemory, Walk};
 
 use crate::deviation::{Surprise, is_known};
-use crate::test_hal::TestHal;
 use crate::machine::{Machine, Mode};
 use crate::probe::{Action, Outcome, Probe, Way};
 use crate::report::{Failure, failure};
+use crate::test_hal::TestHal;
 
 /// Where stores go, so that they leave the signature alone.
 const STORE_OFFSET: u64 = 0x800;
@@ -33,6 +32,8 @@ pub(crate) struct Guest<'m, M: Machine> {
     mmu: M::Mmu,
     input_bits: u32,
     sabotage: bool,
+    /// The entry that was damaged last, and what it was.
+    damaged: Cell<Option<(HostPhysAddr, u64)>>,
 }
 
 /// What a suite is run with.
@@ -63,17 +64,19 @@ impl<'m, M: Machine> Bench<'m, M> {
         let hal = TestHal(machine.hal(&mode.format));
         let vm = Vm::new(config, hal).map_err(|error| setup_failure(&error))?;
         let mmu = machine.mmu(&mode.format, vm.address_space_id());
-        let guest = Guest {
+        let mut guest = Guest {
             machine,
             hal: machine.hal(&mode.format),
             mmu,
             vm,
             input_bits: mode.format.geometry().input_bits(),
             sabotage: false,
+            damaged: Cell::new(None),
         };
         let code = MappingFlags::READ | MappingFlags::EXECUTE;
         guest.map(M::CODE.as_u64(), machine.guest_code(), PAGE_SIZE_4K, code)?;
-        Ok(Guest { sabotage, ..guest })
+        guest.sabotage = sabotage;
+        Ok(guest)
     }
 
     pub(crate) fn accepts(&self, flags: MappingFlags) -> bool {
@@ -99,6 +102,7 @@ impl<M: Machine> Guest<'_, M> {
         flags: MappingFlags,
     ) -> Result<(), Failure> {
         let gpa = GuestPhysAddr::new(gpa);
+        self.repair();
         self.vm.map_region(gpa, hpa, size, flags).map_err(refused)?;
         self.damage(gpa);
         Ok(())
@@ -106,11 +110,13 @@ impl<M: Machine> Guest<'_, M> {
 
     pub(crate) fn unmap(&self, gpa: u64, size: u64) -> Result<(), Failure> {
         let gpa = GuestPhysAddr::new(gpa);
+        self.repair();
         self.vm.unmap_region(gpa, size).map_err(refused)
     }
 
     pub(crate) fn protect(&self, gpa: u64, size: u64, flags: MappingFlags) -> Result<(), Failure> {
         let gpa = GuestPhysAddr::new(gpa);
+        self.repair();
         self.vm.protect_region(gpa, size, flags).map_err(refused)
     }
 
@@ -118,15 +124,28 @@ impl<M: Machine> Guest<'_, M> {
         self.vm.address_space_id()
     }
 
-    /// Under sabotage: makes the leaf at `gpa` lead elsewhere, behind the library's back.
-    pub(crate) fn damage(&self, gpa: GuestPhysAddr) {
+    /// Under sabotage: makes the leaf at `gpa` lead elsewhere, behind the library's back, and repairs
+    /// the one that did before.
+    fn damage(&self, gpa: GuestPhysAddr) {
+        self.repair();
         let walk = self.walk(gpa, Access::Read);
         if let Some(step) = walk.steps.last().filter(|_| self.sabotage) {
-            let damaged = self.machine.damage(step.value);
-            // SAFETY: the word is an entry of a page table, which is only reached by atomic and
-            // volatile accesses.
-            unsafe { self.machine.memory().write(step.entry, damaged) };
+            self.write_entry(step.entry, self.machine.damage(step.value));
+            self.damaged.set(Some((step.entry, step.value)));
         }
+    }
+
+    /// Undoes the damage, so that the library does not stumble over it.
+    fn repair(&self) {
+        if let Some((entry, value)) = self.damaged.take() {
+            self.write_entry(entry, value);
+        }
+    }
+
+    fn write_entry(&self, entry: HostPhysAddr, value: u64) {
+        // SAFETY: the word is an entry of a page table, which is only reached by atomic and volatile
+        // accesses.
+        unsafe { self.machine.memory().write(entry, value) };
     }
 
     /// What the reference walker says.
@@ -143,12 +162,8 @@ impl<M: Machine> Guest<'_, M> {
     ) -> Result<(), Failure> {
         let page = GuestPhysAddr::new(gpa);
         for way in [Way::Guest, Way::Instruction] {
-            for (action, flag) in [
-                (Action::Load, MappingFlags::READ),
-                (Action::Store(!gpa), MappingFlags::WRITE),
-                (Action::Execute, MappingFlags::EXECUTE),
-            ] {
-                let allowed = expected.filter(|(_, flags)| flags.contains(flag));
+            for action in [Action::Load, Action::Store(!gpa), Action::Execute] {
+                let allowed = expected.filter(|(_, flags)| flags.contains(action.flag()));
                 let reached = self.ask(page, action, way)?;
                 let wanted = allowed.map(|(host, _)| host);
                 if reached != wanted {
@@ -163,10 +178,7 @@ impl<M: Machine> Guest<'_, M> {
 
     /// The memory type at `gpa` according to the reference, in neutral terms and in the
     /// architecture's.
-    pub(crate) fn memory_type(
-        &self,
-        gpa: u64,
-    ) -> Result<(MemoryKind, AttributesOf<M>), Failure> {
+    pub(crate) fn memory_type(&self, gpa: u64) -> Result<(MemoryKind, AttributesOf<M>), Failure> {
         match self.walk(GuestPhysAddr::new(gpa), Access::Read).outcome {
             Ok(found) => Ok((found.kind, found.attributes)),
             Err(fault) => Err(failure(format_args!("{gpa:#x}: {fault}"))),
@@ -229,13 +241,9 @@ impl<M: Machine> Guest<'_, M> {
 
     /// What the table says: where the byte at `address` leads if `action` is allowed.
     fn translate(&self, address: GuestPhysAddr, action: Action) -> Option<HostPhysAddr> {
-        let flag = match action {
-            Action::Load => MappingFlags::READ,
-            Action::Store(_) => MappingFlags::WRITE,
-            Action::Execute => MappingFlags::EXECUTE,
-        };
         let leaf = self.vm.translate(address)?;
-        leaf.host_of(address).filter(|_| leaf.flags.contains(flag))
+        leaf.host_of(address)
+            .filter(|_| leaf.flags.contains(action.flag()))
     }
 
     /// Makes sure that a guest finds at `host` what tells the page from others, and says what.
@@ -281,7 +289,11 @@ impl<M: Machine> Guest<'_, M> {
             ..
         } = surprise;
         let mut text = format!("{probe}: the hardware says {hardware}");
-        let lost = if stored { "" } else { ", but nothing was stored" };
+        let lost = if stored {
+            ""
+        } else {
+            ", but nothing was stored"
+        };
         let _ = write!(text, "{lost}; the reference {expected}");
         let _ = match &walk.outcome {
             Ok(found) => write!(text, " ({})", found.address),
@@ -305,8 +317,16 @@ fn page_tag(host: HostPhysAddr) -> u16 {
     (page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
 }
 
+impl<M: Machine> Drop for Guest<'_, M> {
+    fn drop(&mut self) {
+        self.repair();
+    }
+}
+
 impl<M: Machine> fmt::Debug for Guest<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guest").field("vm", &self.vm).finish_non_exhaustive()
+        f.debug_struct("Guest")
+            .field("vm", &self.vm)
+            .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ mod frame_pool;
 mod guest;
 mod host_memory;
 mod machine;
+mod model;
 mod options;
 mod probe;
 mod random;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use nested_paging::guest_addr::GuestPhysAddr;
+use nested_paging::{GuestPhysAddr, MappingFlags};
 use reference_mmu::{Access, GuestMode};
 
 /// What a guest does.
@@ -24,6 +24,16 @@ impl Action {
             Self::Load => Access::Read,
             Self::Store(_) => Access::Write,
             Self::Execute => Access::Execute(GuestMode::Supervisor),
+        }
+    }
+
+    /// The flag that allows it.
+    #[must_use]
+    pub const fn flag(self) -> MappingFlags {
+        match self {
+            Self::Load => MappingFlags::READ,
+            Self::Store(_) => MappingFlags::WRITE,
+            Self::Execute => MappingFlags::EXECUTE,
         }
     }
 }

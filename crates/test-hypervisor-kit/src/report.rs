@@ -28,11 +28,7 @@ impl<'a> Report<'a> {
     }
 
     /// Runs the test `name`, unless it is left out.
-    pub fn test(
-        &mut self,
-        name: fmt::Arguments<'_>,
-        test: impl FnOnce() -> Result<(), Failure>,
-    ) {
+    pub fn test(&mut self, name: fmt::Arguments<'_>, test: impl FnOnce() -> Result<(), Failure>) {
         let name = alloc::format!("{name}");
         if !name.contains(self.only) {
             return;

@@ -35,7 +35,11 @@ pub(super) fn split_by_protect<M: Machine>(bench: &Bench<'_, M>) -> Result<(), F
         guest.expect(WINDOW + page, Some((arena(bench, page), ALL)))?;
         guest.protect(WINDOW + page, KIB_4, MappingFlags::READ)?;
         for offset in around(size, page) {
-            let flags = if offset == page { MappingFlags::READ } else { ALL };
+            let flags = if offset == page {
+                MappingFlags::READ
+            } else {
+                ALL
+            };
             guest.expect(WINDOW + offset, Some((arena(bench, offset), flags)))?;
         }
     }
@@ -125,5 +129,8 @@ fn around(size: u64, page: u64) -> impl Iterator<Item = u64> {
         Some(0),
         size.checked_sub(KIB_4),
     ];
-    offsets.into_iter().flatten().filter(move |&offset| offset < size)
+    offsets
+        .into_iter()
+        .flatten()
+        .filter(move |&offset| offset < size)
 }

@@ -22,17 +22,18 @@ pub(super) fn passthrough_uart<M: Machine>(bench: &Bench<'_, M>) -> Result<(), F
         let region = PassthroughRegion::new("uart", base, uart.base, uart.size);
         config.passthrough_regions.push(region);
     })?;
-    guest.damage(base);
     for mark in [0x5a, 0xc3] {
-        let outcome = bench
-            .machine
-            .drive_uart(guest.space(), base, TEXT, mark);
+        let outcome = bench.machine.drive_uart(guest.space(), base, TEXT, mark);
         let expected = Outcome::Done(u64::from(mark));
         ensure!(outcome == expected, "the guest ended with: {outcome}");
         let found = bench.machine.uart_mark();
         ensure!(found == mark, "the UART has {found:#x}, not {mark:#x}");
     }
-    let before = guest.ask(GuestPhysAddr::new(base.as_u64() - KIB_4), Action::Load, Way::Guest)?;
+    let before = guest.ask(
+        GuestPhysAddr::new(base.as_u64() - KIB_4),
+        Action::Load,
+        Way::Guest,
+    )?;
     ensure!(before.is_none(), "the page before the UART is mapped");
     Ok(())
 }

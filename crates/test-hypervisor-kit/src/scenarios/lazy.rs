@@ -25,7 +25,10 @@ pub(super) fn lazy_memory<M: Machine>(bench: &Bench<'_, M>) -> Result<(), Failur
         let word = run(&guest, address, Action::Load, &[])?;
         ensure!(word == WORD + page, "{address} has {word:#x}");
         let mut bytes = [0; 8];
-        guest.vm.read_from_guest(address, &mut bytes).map_err(refused)?;
+        guest
+            .vm
+            .read_from_guest(address, &mut bytes)
+            .map_err(refused)?;
         ensure!(
             bytes == (WORD + page).to_le_bytes(),
             "the host finds {bytes:x?} at {address}"
@@ -47,7 +50,11 @@ pub(super) fn fault_outcomes<M: Machine>(bench: &Bench<'_, M>) -> Result<(), Fai
         (READ_ONLY, MappingFlags::WRITE, FaultOutcome::Denied),
         (READ_ONLY, MappingFlags::READ, FaultOutcome::Filled),
         (READ_ONLY, MappingFlags::WRITE, FaultOutcome::Denied),
-        (GuestPhysAddr::ZERO, MappingFlags::READ, FaultOutcome::NotMapped),
+        (
+            GuestPhysAddr::ZERO,
+            MappingFlags::READ,
+            FaultOutcome::NotMapped,
+        ),
     ];
     for (address, access, expected) in steps {
         let outcome = fault(address, access)?;
@@ -102,11 +109,6 @@ fn run<M: Machine>(
         action,
         way: Way::Guest,
     };
-    let access = match action {
-        Action::Load => MappingFlags::READ,
-        Action::Store(_) => MappingFlags::WRITE,
-        Action::Execute => MappingFlags::EXECUTE,
-    };
     for expected in expected {
         let Outcome::Fault(fault) = guest.machine.probe(guest.space(), probe) else {
             return Err(failure(format_args!("{probe} did not fault")));
@@ -116,10 +118,12 @@ fn run<M: Machine>(
             "{probe} is reported at {}",
             fault.address
         );
-        let outcome = guest.vm.handle_page_fault(fault.address, access);
+        let outcome = guest.vm.handle_page_fault(fault.address, action.flag());
         let outcome = outcome.map_err(refused)?;
-        ensure!(outcome == *expected, "{probe}: {outcome:?}, not {expected:?}");
-        guest.damage(address);
+        ensure!(
+            outcome == *expected,
+            "{probe}: {outcome:?}, not {expected:?}"
+        );
     }
     match guest.machine.probe(guest.space(), probe) {
         Outcome::Done(word) => Ok(word),

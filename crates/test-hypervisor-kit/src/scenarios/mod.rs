@@ -45,7 +45,10 @@ pub(crate) fn run<M: Machine>(bench: &Bench<'_, M>, report: &mut Report<'_>) {
         ("host_access", lazy::host_access),
         ("unmap_under_a_running_guest", second_cpu::unmap),
         ("protect_under_a_running_guest", second_cpu::protect),
-        ("not_without_invalidation", second_cpu::not_without_invalidation),
+        (
+            "not_without_invalidation",
+            second_cpu::not_without_invalidation,
+        ),
     ];
     for (name, scenario) in scenarios {
         report.test(format_args!("{}::{name}", bench.mode.name), || {

@@ -30,7 +30,9 @@ pub(super) fn protect<M: Machine>(bench: &Bench<'_, M>) -> Result<(), Failure> {
     if !bench.accepts(MappingFlags::EXECUTE) {
         return Ok(());
     }
-    change(bench, |guest| guest.protect(WATCHED, KIB_4, MappingFlags::EXECUTE))
+    change(bench, |guest| {
+        guest.protect(WATCHED, KIB_4, MappingFlags::EXECUTE)
+    })
 }
 
 fn change<M: Machine>(
@@ -93,8 +95,12 @@ fn start<M: Machine>(bench: &Bench<'_, M>, guest: &Guest<'_, M>) -> Result<bool,
 fn expect_fault<M: Machine>(bench: &Bench<'_, M>) -> Result<(), Failure> {
     wait_until(bench, || bench.machine.watcher_outcome().is_some());
     let outcome = bench.machine.watcher_outcome();
-    let faulted = matches!(outcome, Some(Outcome::Fault(fault)) if fault.address.as_u64() == WATCHED);
-    ensure!(faulted, "the other CPU goes on, or ended otherwise: {outcome:x?}");
+    let faulted =
+        matches!(outcome, Some(Outcome::Fault(fault)) if fault.address.as_u64() == WATCHED);
+    ensure!(
+        faulted,
+        "the other CPU goes on, or ended otherwise: {outcome:x?}"
+    );
     Ok(())
 }
 

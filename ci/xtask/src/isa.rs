@@ -1,0 +1,132 @@
+//! The architectures that have a test hypervisor, and the emulators that play them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cargo_metadata::MetadataCommand;
+use clap::ValueEnum;
+
+use crate::apt;
+use crate::process;
+use crate::toolchain::{Source, Toolchains};
+
+/// An architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isa {
+    /// QEMU's virt machine with the hypervisor extension
+    Riscv64,
+}
+
+/// One way to set up the emulated machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    /// What is special about it.
+    pub(crate) name: &'static str,
+    /// The processor, as the emulator spells it.
+    pub(crate) processor: &'static str,
+}
+
+impl Isa {
+    /// Every architecture.
+    pub(crate) const ALL: &[Self] = &[Self::Riscv64];
+
+    /// The name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "riscv64",
+        }
+    }
+
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "test-hypervisor-riscv64",
+        }
+    }
+
+    const fn target(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "riscv64gc-unknown-none-elf",
+        }
+    }
+
+    /// What the compiler has to be told beyond the target's defaults.
+    const fn rustflags(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "-C relocation-model=static",
+        }
+    }
+
+    /// The emulator, and Debian's packages that bring it.
+    const fn emulator(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Riscv64 => ("qemu-system-riscv64", &["qemu-system-misc"]),
+        }
+    }
+
+    /// The machines that the suite runs on.
+    pub(crate) const fn variants(self) -> &'static [Variant] {
+        match self {
+            Self::Riscv64 => &[
+                Variant {
+                    name: "Svpbmt",
+                    processor: "rv64,h=true,svpbmt=true",
+                },
+                Variant {
+                    name: "no extensions",
+                    processor: "rv64,h=true",
+                },
+            ],
+        }
+    }
+
+    /// A headless machine of `variant` that runs `image` with `command_line`.
+    ///
+    /// # Errors
+    ///
+    /// When the emulator is not there and cannot be installed.
+    pub(crate) fn boot(
+        self,
+        variant: Variant,
+        image: &Path,
+        command_line: &str,
+    ) -> Result<Command, String> {
+        let (emulator, packages) = self.emulator();
+        apt::ensure(emulator, packages)?;
+        let mut command = Command::new(emulator);
+        match self {
+            Self::Riscv64 => command
+                .args(["-M", "virt", "-cpu", variant.processor])
+                .args(["-m", "2G", "-smp", "2", "-bios", "default"])
+                .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
+                .args(["-no-reboot", "-append", command_line, "-kernel"])
+                .arg(image),
+        };
+        Ok(command)
+    }
+
+    /// Builds the test hypervisor: the path of its image.
+    ///
+    /// # Errors
+    ///
+    /// When there is no compiler for the target, or the build fails.
+    pub(crate) fn build(self, source: Source) -> Result<PathBuf, String> {
+        let targets = [self.target()];
+        let toolchains = Toolchains::new(source, &targets);
+        let toolchain = toolchains.find(self.target())?;
+        let metadata = MetadataCommand::new().no_deps().exec();
+        let metadata = metadata.map_err(|error| error.to_string())?;
+        let folder = metadata.target_directory.join("machines");
+        process::run(
+            toolchain
+                .cargo_build_programs(self.rustflags())?
+                .args(["--release", "--package", self.package()])
+                .args(["--target", self.target(), "--target-dir"])
+                .arg(&folder),
+        )?;
+        let image = folder
+            .join(self.target())
+            .join("release")
+            .join(self.package());
+        Ok(image.into())
+    }
+}
