@@ -7,7 +7,7 @@ use reference_mmu::PhysicalMemory;
 
 use super::{KIB_4, WINDOW, arena};
 use crate::ensure;
-use crate::guest::{Bench, Guest};
+use crate::guest::{Bench, Guest, refused};
 use crate::machine::Machine;
 use crate::probe::Outcome;
 use crate::report::Failure;
@@ -80,9 +80,11 @@ pub(super) fn not_without_invalidation<M: Machine>(bench: &Bench<'_, M>) -> Resu
 fn start<M: Machine>(bench: &Bench<'_, M>, guest: &Guest<'_, M>) -> Result<bool, Failure> {
     let flags = MappingFlags::READ_WRITE;
     guest.map(WATCHED, arena(bench, 0), KIB_4, flags)?;
-    guest.map(COUNTER, arena(bench, 8 * KIB_4), KIB_4, flags)?;
-    let before = count(bench);
     let (watched, counter) = (GuestPhysAddr::new(WATCHED), GuestPhysAddr::new(COUNTER));
+    let counted = arena(bench, 8 * KIB_4);
+    let mapped = guest.vm.map_region(counter, counted, KIB_4, flags);
+    mapped.map_err(refused)?;
+    let before = count(bench);
     if !bench.machine.start_watcher(guest.space(), watched, counter) {
         return Ok(false);
     }

@@ -28,7 +28,7 @@ pub(super) fn page_sizes<M: Machine>(bench: &Bench<'_, M>) -> Result<(), Failure
         let host = arena(bench, 0);
         guest.map(WINDOW, host, size, FLAGS)?;
         expect_level(&guest, WINDOW, level)?;
-        for offset in [0, size / 2 & !(KIB_4 - 1), size - KIB_4] {
+        for offset in [0, (size / 2) & !(KIB_4 - 1), size - KIB_4] {
             guest.expect(WINDOW + offset, Some((arena(bench, offset), FLAGS)))?;
         }
         guest.expect(WINDOW - KIB_4, None)?;
