@@ -74,7 +74,7 @@ impl<'m, M: Machine> Bench<'m, M> {
             damaged: Cell::new(None),
         };
         let code = MappingFlags::READ | MappingFlags::EXECUTE;
-        guest.map(M::CODE.as_u64(), machine.guest_code(), PAGE_SIZE_4K, code)?;
+        guest.map(M::CODE.as_u64(), machine.guest_code(), M::CODE_SIZE, code)?;
         guest.sabotage = sabotage;
         Ok(guest)
     }

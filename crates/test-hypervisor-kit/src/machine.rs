@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::nested_page_table::{AddressSpaceId, Format};
 use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange, VmHal};
 use reference_mmu::NestedMmu;
@@ -32,7 +33,7 @@ pub struct Uart {
 
 /// A machine with a hypervisor on it, whose guests are asked to do one access at a time.
 ///
-/// Every guest that a probe starts runs code of the hypervisor's own from the page
+/// Every guest that a probe starts runs code of the hypervisor's own from
 /// [`guest_code`](Self::guest_code), mapped at [`CODE`](Self::CODE) with `READ` and `EXECUTE`; its own
 /// translation is off, or the identity.
 pub trait Machine: 'static {
@@ -46,11 +47,19 @@ pub trait Machine: 'static {
     /// Where guests expect their code: below the first GiB, away from the UART.
     const CODE: GuestPhysAddr;
 
+    /// How much of it there is: a page, and what else guests need, such as page tables.
+    const CODE_SIZE: u64 = PAGE_SIZE_4K;
+
     /// How many bits of guest-physical address a guest can form: wider ones are not probed.
     const ADDRESS_BITS: u32;
 
     /// Every mode that the machine has.
     fn modes(&self) -> Vec<Mode<Self::Format>>;
+
+    /// Told before the tests of `mode`, for what a root register does not say.
+    fn begin(&self, mode: &Mode<Self::Format>) {
+        let _ = mode;
+    }
 
     /// A hardware abstraction for a table in `format`, as the hypervisor makes one.
     fn hal(&self, format: &Self::Format) -> Self::Hal;
@@ -67,7 +76,7 @@ pub trait Machine: 'static {
     /// RAM that nobody uses, for tests to map: 1 GiB aligned to 1 GiB, where the machine has so much.
     fn arena(&self) -> HostPhysRange;
 
-    /// The page with the code of guests.
+    /// Where the code of guests begins: [`CODE_SIZE`](Self::CODE_SIZE) bytes from a page's begin on.
     fn guest_code(&self) -> HostPhysAddr;
 
     /// Has a guest of `space` do one access. For `Store`, `Done` carries the word that was stored.

@@ -14,6 +14,7 @@ use crate::scenarios;
 pub fn run<M: Machine>(machine: &M, options: &Options<'_>) -> bool {
     let mut report = Report::new(options.only);
     for mode in machine.modes() {
+        machine.begin(&mode);
         let bench = Bench {
             machine,
             mode,

@@ -33,11 +33,17 @@ impl<H: VmHal> VmHal for TestHal<H> {
     }
 
     fn invalidate(&self, request: &Invalidation) {
-        if WITHHOLD.load(Ordering::SeqCst) {
-            let local = Invalidation::everything(request.space(), Scope::Local);
-            self.0.invalidate(&local);
-        } else {
-            self.0.invalidate(request);
+        if !WITHHOLD.load(Ordering::SeqCst) {
+            return self.0.invalidate(request);
+        }
+        let space = request.space();
+        if request.covers_everything() {
+            let everything = Invalidation::everything(space, Scope::Local);
+            self.0.invalidate(&everything);
+        }
+        for &range in request.ranges() {
+            let range = Invalidation::range(space, Scope::Local, range);
+            self.0.invalidate(&range);
         }
     }
 

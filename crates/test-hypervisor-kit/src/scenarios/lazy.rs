@@ -1,5 +1,7 @@
 //! Memory that is allocated, at once or when it is used.
 
+use alloc::vec::Vec;
+
 use nested_paging::guest_vm::{FaultOutcome, MapType, MemoryRegion, Population};
 use nested_paging::{GuestPhysAddr, MappingFlags};
 
@@ -74,7 +76,7 @@ pub(super) fn host_access<M: Machine>(bench: &Bench<'_, M>) -> Result<(), Failur
     let guest = with_lazy_ram(bench)?;
     let words: [u64; 4] = [WORD, !WORD, WORD << 1, 1];
     let start = GuestPhysAddr::new(WINDOW + KIB_4 - 16);
-    let bytes: alloc::vec::Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     guest.vm.write_to_guest(start, &bytes).map_err(refused)?;
     for (address, word) in (start.as_u64()..).step_by(8).zip(words) {
         let found = run(&guest, GuestPhysAddr::new(address), Action::Load, &[])?;

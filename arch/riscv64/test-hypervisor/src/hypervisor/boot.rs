@@ -61,5 +61,9 @@ extern "C" fn boot_hart(hart: u64, device_tree: u64) -> ! {
         "riscv64 hypervisor on hart {hart}, {:?}",
         platform.capabilities
     );
-    power::exit(crate::suite::run(&platform.command_line))
+    let mut words = platform.command_line.split_whitespace();
+    power::exit(match words.any(|word| word == "guest") {
+        true => crate::guests::run(platform),
+        false => crate::suite::run(&platform.command_line),
+    })
 }

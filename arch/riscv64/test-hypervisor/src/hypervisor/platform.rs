@@ -17,8 +17,6 @@ const GIB_1: u64 = 1 << 30;
 pub(crate) struct Platform {
     /// The words after `-append`.
     pub(crate) command_line: String,
-    /// All RAM.
-    pub(crate) ram: HostPhysRange,
     /// RAM that the hypervisor leaves alone: the last whole, aligned GiB.
     pub(crate) arena: HostPhysRange,
     /// RAM as numbers.
@@ -63,7 +61,6 @@ pub(crate) unsafe fn discover(device_tree: u64, free: u64) -> &'static Platform 
     let capabilities = unsafe { Capabilities::detect() };
     PLATFORM.call_once(|| Platform {
         command_line,
-        ram,
         arena,
         memory,
         frames,

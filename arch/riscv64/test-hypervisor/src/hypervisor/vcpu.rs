@@ -121,6 +121,28 @@ pub(crate) fn activate(hgatp: u64) {
     unsafe { all.execute() };
 }
 
+/// Lets this hart's guest handle its own exceptions, interrupts and timer from now on.
+///
+/// To the guest go: misaligned and faulting accesses, illegal instructions, breakpoints, calls from
+/// its user mode, its page faults; its software, timer and external interrupts. (Privileged
+/// Architecture 20250508, "Hypervisor Trap Delegation (hedeleg and hideleg) Registers".)
+pub(crate) fn delegate_to_guest() {
+    const EXCEPTIONS: u64 = 0xb1ff;
+    const INTERRUPTS: u64 = 1 << 2 | 1 << 6 | 1 << 10;
+    /// The guest reads cycle, time and instret.
+    const COUNTERS: u64 = 7;
+    /// henvcfg.STCE: the guest has a timer of its own, vstimecmp. (Sstc.)
+    const OWN_TIMER: u64 = 1 << 63;
+    csr::write!(csr::HEDELEG, EXCEPTIONS);
+    csr::write!(csr::HIDELEG, INTERRUPTS);
+    csr::write!(csr::HCOUNTEREN, COUNTERS);
+    csr::write!(csr::HENVCFG, OWN_TIMER);
+    csr::write!(csr::VSTIMECMP, u64::MAX);
+    csr::write!(csr::HVIP, 0);
+    csr::write!(csr::VSSTATUS, 0);
+    csr::write!(csr::VSIE, 0);
+}
+
 unsafe extern "C" {
     fn enter_guest(vcpu: *mut Vcpu);
 }
