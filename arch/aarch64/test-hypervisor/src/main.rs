@@ -1,5 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(
+    target_os = "none",
+    expect(
+        clippy::panic,
+        reason = "a machine that cannot go on says why, and ends"
+    )
+)]
 #![deny(unsafe_code)]
 
 #[cfg(all(target_os = "none", not(target_arch = "aarch64")))]

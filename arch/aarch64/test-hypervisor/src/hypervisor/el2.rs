@@ -2,9 +2,10 @@
 //! do. (Arm ARM DDI 0487, the register of each name.)
 #![expect(unsafe_code, reason = "writes system registers")]
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
 use super::register::{read, write};
+use super::vectors;
 
 /// CPTR_EL2: nothing about floating point is trapped; SVE is.
 pub(crate) const CPTR_NO_TRAPS: u64 = 0x33ff;
@@ -17,7 +18,7 @@ const HCR_TRAP_SMC: u64 = 1 << 19;
 /// HCR_EL2.RW: guests are AArch64.
 const HCR_RW: u64 = 1 << 31;
 /// HCR_EL2.FWB: stage 2 alone decides that memory is write-back.
-const HCR_FORCE_WRITE_BACK: u64 = 1 << 46;
+pub(crate) const HCR_FORCE_WRITE_BACK: u64 = 1 << 46;
 
 /// SCTLR_EL2: M, C and I, and what is RES1.
 const SCTLR: u64 = 0x30c5_0830 | 1 << 0 | 1 << 2 | 1 << 12;
@@ -55,10 +56,6 @@ const fn identity() -> RootTable {
     RootTable(table)
 }
 
-unsafe extern "C" {
-    static host_vectors: u8;
-}
-
 /// HCR_EL2 for guests whose stage 1 is their own. Forced write-back is used where the CPU has it
 /// (FEAT_S2FWB), so set this before the capabilities are detected.
 pub(crate) fn hcr() -> u64 {
@@ -69,14 +66,27 @@ pub(crate) fn hcr() -> u64 {
     }
 }
 
+/// Does `action` with another HCR_EL2, which concerns AT and guests.
+pub(crate) fn with_hcr<T>(hcr: u64, action: impl FnOnce() -> T) -> T {
+    let before = read!("hcr_el2");
+    // SAFETY: the values come from `hcr` with bits that concern guests.
+    unsafe { write!("hcr_el2", hcr) };
+    // SAFETY: what follows uses the register as it is now.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+    let result = action();
+    // SAFETY: as it was.
+    unsafe { write!("hcr_el2", before) };
+    result
+}
+
 /// Prepares this CPU.
 ///
 /// # Safety
 ///
 /// - The CPU is at EL2, its own translation is off, and its caches hold nothing that matters.
 pub(crate) unsafe fn set_up() {
-    // SAFETY: the vectors are aligned to 2 KiB, and the code behind them ends the machine.
-    unsafe { write!("vbar_el2", &raw const host_vectors as u64) };
+    // SAFETY: these are vectors.
+    unsafe { write!("vbar_el2", vectors::address()) };
     // SAFETY: the caller's; every address stays what it is.
     unsafe { translate() };
     // SAFETY: these concern guests only, and none runs.
@@ -112,38 +122,18 @@ unsafe fn translate() {
     reason = "a sequence of register writes that belong together"
 )]
 unsafe fn prepare_guests() {
+    let (identity, affinity) = (read!("midr_el1"), read!("mpidr_el1"));
     // SAFETY: none of the registers has an effect at EL2 but HCR_EL2, of which E2H and TGE stay 0.
     unsafe {
         write!("hcr_el2", hcr());
         write!("hstr_el2", 0);
         write!("cnthctl_el2", 0b11);
         write!("cntvoff_el2", 0);
-        write!("vpidr_el2", read!("midr_el1"));
-        write!("vmpidr_el2", read!("mpidr_el1"));
+        write!("vpidr_el2", identity);
+        write!("vmpidr_el2", affinity);
         write!("sctlr_el1", GUEST_SCTLR);
         write!("cpacr_el1", GUEST_CPACR);
         write!("vbar_el1", 0);
         write!("vttbr_el2", 0);
     }
-}
-
-// Every exception while the hypervisor runs, rather than a guest, is one that nobody expects.
-global_asm!(
-    r#"
-    .text
-    .balign 2048
-    .globl host_vectors
-host_vectors:
-    .rept 16
-        .balign 128
-        b report_exception
-    .endr
-    "#
-);
-
-#[unsafe(no_mangle)]
-extern "C" fn report_exception() -> ! {
-    let (syndrome, address) = (read!("esr_el2"), read!("far_el2"));
-    let at = read!("elr_el2");
-    panic!("the hypervisor trapped: ESR {syndrome:#x}, FAR {address:#x}, ELR {at:#x}")
 }

@@ -1,5 +1,6 @@
 //! The hypervisor: what a machine needs that runs guests under the tables of `nested-paging`.
 
+pub(crate) mod address_translation;
 pub(crate) mod boot;
 pub(crate) mod console;
 pub(crate) mod cpus;
@@ -10,3 +11,4 @@ pub(crate) mod power;
 pub(crate) mod psci;
 pub(crate) mod register;
 pub(crate) mod vcpu;
+pub(crate) mod vectors;
