@@ -53,6 +53,9 @@ pub trait Machine: 'static {
     /// How many bits of guest-physical address a guest can form: wider ones are not probed.
     const ADDRESS_BITS: u32;
 
+    /// Whether there is a second CPU for guests, so that changes under a running guest can be tested.
+    const HAS_SECOND_CPU: bool = true;
+
     /// Every mode that the machine has.
     fn modes(&self) -> Vec<Mode<Self::Format>>;
 

@@ -43,6 +43,8 @@ pub(crate) fn run<M: Machine>(bench: &Bench<'_, M>, report: &mut Report<'_>) {
         ("lazy_memory", lazy::lazy_memory),
         ("fault_outcomes", lazy::fault_outcomes),
         ("host_access", lazy::host_access),
+    ];
+    let with_second_cpu: &[(&str, Scenario<M>)] = &[
         ("unmap_under_a_running_guest", second_cpu::unmap),
         ("protect_under_a_running_guest", second_cpu::protect),
         (
@@ -50,7 +52,11 @@ pub(crate) fn run<M: Machine>(bench: &Bench<'_, M>, report: &mut Report<'_>) {
             second_cpu::not_without_invalidation,
         ),
     ];
-    for (name, scenario) in scenarios {
+    let with_second_cpu = match M::HAS_SECOND_CPU {
+        true => with_second_cpu,
+        false => &[],
+    };
+    for (name, scenario) in scenarios.iter().chain(with_second_cpu) {
         report.test(format_args!("{}::{name}", bench.mode.name), || {
             let before = bench.machine.frames().frames_out();
             scenario(bench)?;

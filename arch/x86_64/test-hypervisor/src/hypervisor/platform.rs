@@ -1,5 +1,8 @@
 //! What the machine is made of.
-#![expect(unsafe_code, reason = "reads what Bochs left in RAM, and RAM becomes frames")]
+#![expect(
+    unsafe_code,
+    reason = "reads what Bochs left in RAM, and RAM becomes frames"
+)]
 
 use core::ffi::CStr;
 
@@ -50,7 +53,10 @@ pub(crate) unsafe fn discover(free: u64) -> &'static Platform {
     // SAFETY: Bochs puts the command line there, and nothing else is there.
     let command_line = unsafe { CStr::from_ptr(COMMAND_LINE) };
     let ram_end = 16 * MIB_1 + extended_memory();
-    assert!(ram_end >= 2 * GIB_1, "{ram_end:#x} bytes of RAM: 2 GiB are needed");
+    assert!(
+        ram_end >= 2 * GIB_1,
+        "{ram_end:#x} bytes of RAM: 2 GiB are needed"
+    );
     // SAFETY: the boot code maps RAM onto itself; the caller says that it is free from `free` on, and
     // only the pool hands it out up to the arena.
     let frames = unsafe { FramePool::new(range(free, GIB_1 - free)) };

@@ -18,7 +18,9 @@ pub(crate) fn exit(success: bool) -> ! {
         // told to quit, with status 0.
         unsafe { asm!("xchg bx, bx", options(nostack)) };
     } else {
-        b"Shutdown".iter().for_each(|&byte| cpu::write_port(SHUTDOWN_PORT, byte));
+        b"Shutdown"
+            .iter()
+            .for_each(|&byte| cpu::write_port(SHUTDOWN_PORT, byte));
     }
     loop {
         core::hint::spin_loop();

@@ -64,5 +64,7 @@ pub(crate) fn catch() {
 
 #[unsafe(no_mangle)]
 extern "C" fn report_trap(vector: u64, error: u64, address: u64, cr2: u64) -> ! {
-    panic!("the hypervisor trapped: vector {vector}, error {error:#x}, rip {address:#x}, cr2 {cr2:#x}")
+    panic!(
+        "the hypervisor trapped: vector {vector}, error {error:#x}, rip {address:#x}, cr2 {cr2:#x}"
+    )
 }

@@ -72,6 +72,40 @@ pub(crate) enum Start {
     },
 }
 
+/// The processor state that a mode consists of.
+#[derive(Clone, Copy, Debug)]
+struct ModeState {
+    cr0: u64,
+    cr3: u64,
+    cr4: u64,
+    efer: u64,
+    entry_controls: u64,
+    code: u64,
+}
+
+impl Start {
+    const fn mode(self) -> ModeState {
+        match self {
+            Self::Protected => ModeState {
+                cr0: CR0_PROTECTED,
+                cr3: 0,
+                cr4: CR4_VMXE,
+                efer: 0,
+                entry_controls: ENTRY,
+                code: CODE_32,
+            },
+            Self::Long { page_table } => ModeState {
+                cr0: CR0_PROTECTED | CR0_PAGING,
+                cr3: page_table.as_u64(),
+                cr4: CR4_VMXE | CR4_PAE,
+                efer: EFER_LONG_MODE,
+                entry_controls: ENTRY | ENTRY_LONG_MODE,
+                code: CODE_64,
+            },
+        }
+    }
+}
+
 /// Why a guest ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exit {
@@ -87,7 +121,6 @@ pub(crate) struct Exit {
 
 /// Basic exit reasons. (SDM 3D, appendix "VMX Basic Exit Reasons".)
 impl Exit {
-    pub(crate) const HLT: u64 = 12;
     pub(crate) const VMCALL: u64 = 18;
     pub(crate) const EPT_VIOLATION: u64 = 48;
     pub(crate) const EPT_MISCONFIGURATION: u64 = 49;
@@ -119,38 +152,23 @@ impl Vcpu {
     /// Begins anew at `entry`, with all registers 0.
     pub(crate) fn start(&mut self, start: Start, entry: GuestPhysAddr) {
         self.registers = Registers::default();
-        let (cr0, cr3, efer, entry_controls, code) = match start {
-            Start::Protected => (CR0_PROTECTED, 0, 0, ENTRY, CODE_32),
-            Start::Long { page_table } => (
-                CR0_PROTECTED | CR0_PAGING,
-                page_table.as_u64(),
-                EFER_LONG_MODE,
-                ENTRY | ENTRY_LONG_MODE,
-                CODE_64,
-            ),
-        };
+        let mode = start.mode();
         for segment in Segment::ALL {
             let (limit, access_rights) = match segment {
-                Segment::Cs => (0xffff_ffff, code),
+                Segment::Cs => (0xffff_ffff, mode.code),
                 Segment::Tr => (0x67, BUSY_TSS),
                 Segment::Ldtr => (0, UNUSABLE),
                 _ => (0xffff_ffff, DATA),
             };
             segment.set(limit, access_rights);
         }
-        Controls::ENTRY.set(entry_controls);
-        vmcs::write(Field::GuestCr0, cr0);
-        vmcs::write(Field::GuestCr3, cr3);
-        vmcs::write(Field::GuestCr4, CR4_PAE | CR4_VMXE);
-        vmcs::write(Field::GuestEfer, efer);
+        Controls::ENTRY.set(mode.entry_controls);
+        vmcs::write(Field::GuestCr0, mode.cr0);
+        vmcs::write(Field::GuestCr3, mode.cr3);
+        vmcs::write(Field::GuestCr4, mode.cr4);
+        vmcs::write(Field::GuestEfer, mode.efer);
         vmcs::write(Field::GuestRflags, 2);
         vmcs::write(Field::GuestRip, entry.as_u64());
-    }
-
-    /// Goes on behind the instruction that exited.
-    pub(crate) fn skip_instruction(&mut self) {
-        let next = vmcs::read(Field::GuestRip) + vmcs::read(Field::ExitInstructionLength);
-        vmcs::write(Field::GuestRip, next);
     }
 
     /// Runs the guest under the table that `eptp` selects until something ends it.

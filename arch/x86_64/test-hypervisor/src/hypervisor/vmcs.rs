@@ -32,14 +32,12 @@ pub(crate) enum Field {
     InstructionError = 0x4400,
     ExitReason = 0x4402,
     ExitInterruption = 0x4404,
-    ExitInstructionLength = 0x440c,
     ExitQualification = 0x6400,
     Cr4Mask = 0x6002,
     GuestCr0 = 0x6800,
     GuestCr3 = 0x6802,
     GuestCr4 = 0x6804,
     GuestDr7 = 0x681a,
-    GuestRsp = 0x681c,
     GuestRip = 0x681e,
     GuestRflags = 0x6820,
     HostCr0 = 0x6c00,
@@ -111,7 +109,10 @@ impl Controls {
         let capabilities = unsafe { read_msr(self.capabilities) };
         let (fixed, possible) = (capabilities & 0xffff_ffff, capabilities >> 32);
         let missing = wanted & !possible;
-        assert!(missing == 0, "the processor lacks {missing:#x} of {self:x?}");
+        assert!(
+            missing == 0,
+            "the processor lacks {missing:#x} of {self:x?}"
+        );
         write(self.field, wanted | fixed);
     }
 }

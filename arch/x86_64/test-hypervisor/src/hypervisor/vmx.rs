@@ -21,8 +21,13 @@ const CR4_FIXED0: u32 = 0x488;
 /// Enters VMX root operation. (SDM 3C, "Enabling and Entering VMX Operation".)
 pub(crate) fn enable(frames: &FramePool) {
     // SAFETY: a processor with EPT has these registers.
-    let (control, cr0, cr4) =
-        unsafe { (read_msr(FEATURE_CONTROL), read_msr(CR0_FIXED0), read_msr(CR4_FIXED0)) };
+    let (control, cr0, cr4) = unsafe {
+        (
+            read_msr(FEATURE_CONTROL),
+            read_msr(CR0_FIXED0),
+            read_msr(CR4_FIXED0),
+        )
+    };
     if control & 1 == 0 {
         // SAFETY: the register is not locked.
         unsafe { cpu::write_msr(FEATURE_CONTROL, control | 5) };

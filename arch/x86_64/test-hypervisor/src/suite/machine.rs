@@ -20,8 +20,11 @@ use crate::hypervisor::io_apic;
 use crate::hypervisor::platform::Platform;
 use crate::hypervisor::vcpu::{Exit, Registers, Start, Vcpu};
 
-/// The lowest bit of a leaf's host address that is one at every level.
-const ADDRESS_BIT_30: u64 = 1 << 30;
+/// A leaf of 2 MiB or more.
+const LARGE: u64 = 1 << 7;
+/// The lowest bit of the host address of a page, and of a large leaf.
+const PAGE_ADDRESS_BIT: u64 = 1 << 12;
+const LARGE_ADDRESS_BIT: u64 = 1 << 21;
 
 /// A machine of Bochs with one processor.
 #[derive(Debug)]
@@ -81,6 +84,7 @@ impl Machine for X86 {
     const CODE: GuestPhysAddr = guest_code::ADDRESS;
     const CODE_SIZE: u64 = guest_code::SIZE;
     const ADDRESS_BITS: u32 = guest_code::ADDRESS_BITS;
+    const HAS_SECOND_CPU: bool = false;
 
     fn modes(&self) -> Vec<NamedMode<Ept>> {
         let named = |&mode: &Mode| {
@@ -170,7 +174,10 @@ impl Machine for X86 {
     }
 
     fn damage(&self, leaf: u64) -> u64 {
-        leaf ^ ADDRESS_BIT_30
+        leaf ^ match leaf & LARGE {
+            0 => PAGE_ADDRESS_BIT,
+            _ => LARGE_ADDRESS_BIT,
+        }
     }
 
     fn deviations(&self) -> &'static [Deviation] {

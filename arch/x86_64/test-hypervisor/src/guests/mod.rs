@@ -1,0 +1,55 @@
+//! A guest that has a machine to itself.
+
+mod machine;
+mod program;
+
+use nested_paging::native::{Ept, Mode};
+use nested_paging::{GuestPhysAddr, GuestPhysRange};
+use test_hypervisor_kit::report::{Failure, failure};
+use test_hypervisor_kit::{ensure, println};
+
+use crate::hypervisor::platform::Platform;
+use machine::{Machine, Statistics};
+
+/// Runs the guest until it powers itself off; whether it did.
+pub(crate) fn run(platform: &'static Platform) -> bool {
+    let result = try_run(platform);
+    match &result {
+        Ok(statistics) => println!("the guest powered off: {statistics}"),
+        Err(reason) => println!("the guest failed: {reason}"),
+    }
+    result.is_ok()
+}
+
+fn try_run(platform: &'static Platform) -> Result<Statistics, Failure> {
+    let tracking = platform.has_accessed_dirty;
+    let capabilities = platform.capabilities.with_accessed_dirty_tracking(tracking);
+    let format = Ept::new(Mode::Ept4, capabilities);
+    let format = format.map_err(|error| failure(format_args!("{error}")))?;
+    let mut machine = Machine::new(format, platform, program::RAM_SIZE)?;
+    machine.load(program::ENTRY, program::image())?;
+    let statistics = machine.run(program::ENTRY)?;
+    let least = program::DATA_PAGES;
+    let filled = statistics.filled;
+    ensure!(
+        filled >= least,
+        "{filled} pages were filled, {least} are in use"
+    );
+    ensure_moved(&machine)?;
+    Ok(statistics)
+}
+
+/// No page is at its own address, so that the guest went through the tables.
+fn ensure_moved(machine: &Machine) -> Result<(), Failure> {
+    let ram = GuestPhysRange::from_start_size(GuestPhysAddr::ZERO, program::RAM_SIZE);
+    let ram = ram.map_err(|error| failure(format_args!("{error}")))?;
+    let mut identical = 0;
+    machine.vm().visit(ram, |leaf| {
+        identical += u64::from(leaf.guest.start().as_u64() == leaf.host.as_u64());
+    });
+    ensure!(
+        identical == 0,
+        "{identical} leaves lead to their own address"
+    );
+    Ok(())
+}
