@@ -11,6 +11,7 @@ use crate::deviation::Deviation;
 use crate::frame_pool::FramePool;
 use crate::host_memory::HostMemory;
 use crate::probe::{Fault, Outcome, Probe};
+use crate::report::Report;
 
 /// A table format under the name that people call it by.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,11 @@ pub trait Machine: 'static {
     /// Told before the tests of `mode`, for what a root register does not say.
     fn begin(&self, mode: &Mode<Self::Format>) {
         let _ = mode;
+    }
+
+    /// Tests of this machine alone. They follow those of all modes.
+    fn own_tests(&self, report: &mut Report<'_>) {
+        let _ = report;
     }
 
     /// A hardware abstraction for a table in `format`, as the hypervisor makes one.

@@ -23,6 +23,7 @@ pub fn run<M: Machine>(machine: &M, options: &Options<'_>) -> bool {
         scenarios::run(&bench, &mut report);
         differential::run(&bench, options, &mut report);
     }
+    machine.own_tests(&mut report);
     deviation::report(machine.deviations());
     report.finish()
 }

@@ -17,11 +17,10 @@ use crate::hypervisor::vcpu::{Exit, Start, Vcpu};
 const WRITE: u64 = 1 << 1;
 const EXECUTE: u64 = 1 << 2;
 
-/// A virtual machine.
+/// The memory of a virtual machine.
 #[derive(Debug)]
 pub(super) struct Machine {
     vm: Vm<Ept, Hal>,
-    vcpu: Vcpu,
 }
 
 /// What happened while a guest ran.
@@ -60,10 +59,7 @@ impl Machine {
             frames: &platform.frames,
         };
         let vm = Vm::new(config, hal).map_err(|error| failure(format_args!("{error}")))?;
-        Ok(Self {
-            vm,
-            vcpu: Vcpu::new(&platform.frames),
-        })
+        Ok(Self { vm })
     }
 
     /// The machine's memory.
@@ -77,16 +73,16 @@ impl Machine {
         loaded.map_err(|error| failure(format_args!("at {address}: {error}")))
     }
 
-    /// Runs the guest from `entry` on until it powers off.
-    pub(super) fn run(&mut self, entry: GuestPhysAddr) -> Result<Statistics, Failure> {
+    /// Runs the guest on `vcpu` from `entry` on until it powers off.
+    pub(super) fn run(&self, vcpu: &mut Vcpu, entry: GuestPhysAddr) -> Result<Statistics, Failure> {
         let mut statistics = Statistics::default();
         let eptp = self.vm.address_space_id().root_register;
-        self.vcpu.start(Start::Protected, entry);
+        vcpu.start(Start::Protected, entry);
         loop {
-            let exit = self.vcpu.run(eptp);
+            let exit = vcpu.run(eptp);
             match exit.reason {
                 Exit::VMCALL => {
-                    let status = self.vcpu.registers.rax;
+                    let status = vcpu.registers.rax;
                     ensure!(status == 0, "the guest ended with status {status:#x}");
                     statistics.tables = self.vm.statistics().table_frames;
                     return Ok(statistics);

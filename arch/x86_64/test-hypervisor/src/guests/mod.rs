@@ -9,34 +9,26 @@ use test_hypervisor_kit::report::{Failure, failure};
 use test_hypervisor_kit::{ensure, println};
 
 use crate::hypervisor::platform::Platform;
-use machine::{Machine, Statistics};
+use crate::hypervisor::vcpu::Vcpu;
+use machine::Machine;
 
-/// Runs the guest until it powers itself off; whether it did.
-pub(crate) fn run(platform: &'static Platform) -> bool {
-    let result = try_run(platform);
-    match &result {
-        Ok(statistics) => println!("the guest powered off: {statistics}"),
-        Err(reason) => println!("the guest failed: {reason}"),
-    }
-    result.is_ok()
-}
-
-fn try_run(platform: &'static Platform) -> Result<Statistics, Failure> {
+/// Runs the guest until it powers itself off.
+pub(crate) fn run(platform: &'static Platform, vcpu: &mut Vcpu) -> Result<(), Failure> {
     let tracking = platform.has_accessed_dirty;
     let capabilities = platform.capabilities.with_accessed_dirty_tracking(tracking);
     let format = Ept::new(Mode::Ept4, capabilities);
     let format = format.map_err(|error| failure(format_args!("{error}")))?;
-    let mut machine = Machine::new(format, platform, program::RAM_SIZE)?;
+    let machine = Machine::new(format, platform, program::RAM_SIZE)?;
     machine.load(program::ENTRY, program::image())?;
-    let statistics = machine.run(program::ENTRY)?;
+    let statistics = machine.run(vcpu, program::ENTRY)?;
+    println!("the guest powered off: {statistics}");
     let least = program::DATA_PAGES;
     let filled = statistics.filled;
     ensure!(
         filled >= least,
         "{filled} pages were filled, {least} are in use"
     );
-    ensure_moved(&machine)?;
-    Ok(statistics)
+    ensure_moved(&machine)
 }
 
 /// No page is at its own address, so that the guest went through the tables.

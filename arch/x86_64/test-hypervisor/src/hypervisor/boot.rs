@@ -119,8 +119,5 @@ extern "C" fn boot_cpu() -> ! {
     let platform = unsafe { platform::discover((heap + HEAP_SIZE) as u64) };
     vmx::enable(&platform.frames);
     println!("x86_64 hypervisor, {:?}", platform.capabilities);
-    power::exit(match platform.command_line {
-        "guest" => crate::guests::run(platform),
-        words => crate::suite::run(words),
-    })
+    power::exit(crate::suite::run(platform.command_line))
 }

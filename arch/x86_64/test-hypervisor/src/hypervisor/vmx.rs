@@ -20,14 +20,12 @@ const CR4_FIXED0: u32 = 0x488;
 
 /// Enters VMX root operation. (SDM 3C, "Enabling and Entering VMX Operation".)
 pub(crate) fn enable(frames: &FramePool) {
-    // SAFETY: a processor with EPT has these registers.
-    let (control, cr0, cr4) = unsafe {
-        (
-            read_msr(FEATURE_CONTROL),
-            read_msr(CR0_FIXED0),
-            read_msr(CR4_FIXED0),
-        )
-    };
+    // SAFETY: a processor with EPT has this register, and the next two.
+    let control = unsafe { read_msr(FEATURE_CONTROL) };
+    // SAFETY: as above.
+    let cr0 = unsafe { read_msr(CR0_FIXED0) };
+    // SAFETY: as above.
+    let cr4 = unsafe { read_msr(CR4_FIXED0) };
     if control & 1 == 0 {
         // SAFETY: the register is not locked.
         unsafe { cpu::write_msr(FEATURE_CONTROL, control | 5) };

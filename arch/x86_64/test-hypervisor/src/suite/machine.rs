@@ -8,6 +8,7 @@ use nested_paging::nested_page_table::{AddressSpaceId, Level};
 use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 use reference_mmu::ept;
 use spin::Mutex;
+use test_hypervisor_kit::report::Report;
 use test_hypervisor_kit::{
     Action, Deviation, Fault, FramePool, HostMemory, Machine, Mode as NamedMode, Outcome, Probe,
     Uart,
@@ -15,6 +16,7 @@ use test_hypervisor_kit::{
 
 use super::deviations::DEVIATIONS;
 use super::guest_code::{self, Routine, TEXT_OFFSET, TEXT_SIZE};
+use crate::guests;
 use crate::hypervisor::hal::Hal;
 use crate::hypervisor::io_apic;
 use crate::hypervisor::platform::Platform;
@@ -96,6 +98,12 @@ impl Machine for X86 {
             Some(NamedMode { name, format })
         };
         Mode::AUTO.iter().filter_map(named).collect()
+    }
+
+    fn own_tests(&self, report: &mut Report<'_>) {
+        report.test(format_args!("long_mode_guest"), || {
+            guests::run(self.platform, &mut self.vcpu.lock())
+        });
     }
 
     fn hal(&self, &format: &Ept) -> Hal {
