@@ -15,6 +15,8 @@ use crate::toolchain::{Source, Toolchains};
 pub(crate) enum Isa {
     /// QEMU's virt machine with the hypervisor extension
     Riscv64,
+    /// QEMU's virt machine with EL2
+    Aarch64,
 }
 
 /// One way to set up the emulated machine.
@@ -28,31 +30,34 @@ pub(crate) struct Variant {
 
 impl Isa {
     /// Every architecture.
-    pub(crate) const ALL: &[Self] = &[Self::Riscv64];
+    pub(crate) const ALL: &[Self] = &[Self::Riscv64, Self::Aarch64];
 
     /// The name on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Riscv64 => "riscv64",
+            Self::Aarch64 => "aarch64",
         }
     }
 
     const fn package(self) -> &'static str {
         match self {
             Self::Riscv64 => "test-hypervisor-riscv64",
+            Self::Aarch64 => "test-hypervisor-aarch64",
         }
     }
 
     const fn target(self) -> &'static str {
         match self {
             Self::Riscv64 => "riscv64gc-unknown-none-elf",
+            Self::Aarch64 => "aarch64-unknown-none",
         }
     }
 
     /// What the compiler has to be told beyond the target's defaults.
     const fn rustflags(self) -> &'static str {
         match self {
-            Self::Riscv64 => "-C relocation-model=static",
+            Self::Riscv64 | Self::Aarch64 => "-C relocation-model=static",
         }
     }
 
@@ -60,6 +65,7 @@ impl Isa {
     const fn emulator(self) -> (&'static str, &'static [&'static str]) {
         match self {
             Self::Riscv64 => ("qemu-system-riscv64", &["qemu-system-misc"]),
+            Self::Aarch64 => ("qemu-system-aarch64", &["qemu-system-arm"]),
         }
     }
 
@@ -74,6 +80,16 @@ impl Isa {
                 Variant {
                     name: "no extensions",
                     processor: "rv64,h=true",
+                },
+            ],
+            Self::Aarch64 => &[
+                Variant {
+                    name: "Armv8.0",
+                    processor: "cortex-a72",
+                },
+                Variant {
+                    name: "every extension",
+                    processor: "max",
                 },
             ],
         }
@@ -99,6 +115,13 @@ impl Isa {
                 .args(["-m", "2G", "-smp", "2", "-bios", "default"])
                 .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
                 .args(["-no-reboot", "-append", command_line, "-kernel"])
+                .arg(image),
+            Self::Aarch64 => command
+                .args(["-M", "virt,virtualization=on,gic-version=2"])
+                .args(["-cpu", variant.processor, "-m", "2G", "-smp", "2"])
+                .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
+                .args(["-no-reboot", "-semihosting"])
+                .args(["-append", command_line, "-kernel"])
                 .arg(image),
         };
         Ok(command)
