@@ -95,6 +95,54 @@ impl Isa {
         }
     }
 
+    /// Whether there are real guests for it.
+    pub(crate) const fn has_guests(self) -> bool {
+        match self {
+            Self::Riscv64 => true,
+            Self::Aarch64 => false,
+        }
+    }
+
+    /// The folder with VM files and device trees of guests, in the workspace.
+    pub(crate) const fn guest_sources(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "arch/riscv64/test-hypervisor/guests",
+            Self::Aarch64 => "arch/aarch64/test-hypervisor/guests",
+        }
+    }
+
+    /// Where files for the hypervisor go: RAM that it leaves alone.
+    pub(crate) const fn files_at(self) -> u64 {
+        match self {
+            Self::Riscv64 => 0xc000_0000,
+            Self::Aarch64 => 0x8000_0000,
+        }
+    }
+
+    /// The image of Debian's U-Boot, below its folder.
+    pub(crate) const fn uboot(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "qemu-riscv64_smode/u-boot.bin",
+            Self::Aarch64 => "qemu_arm64/u-boot.bin",
+        }
+    }
+
+    /// Debian's name for the architecture.
+    pub(crate) const fn debian(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "riscv64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// Debian's package that depends on the current kernel.
+    pub(crate) const fn debian_kernel(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "linux-image-riscv64",
+            Self::Aarch64 => "linux-image-cloud-arm64",
+        }
+    }
+
     /// A headless machine of `variant` that runs `image` with `command_line`.
     ///
     /// # Errors

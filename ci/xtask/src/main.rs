@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod cpio;
 mod cross;
+mod debian;
+mod guest;
 mod isa;
 mod libtest;
 mod machine;
@@ -27,6 +30,8 @@ enum Command {
     Cross(cross::Options),
     /// Boot a test hypervisor in an emulator and have its MMU walk our tables
     Machine(machine::Options),
+    /// Boot a real, unmodified guest on a test hypervisor
+    Guest(guest::Options),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +40,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(&mut report),
         Command::Cross(options) => cross::run(&options, &mut report),
         Command::Machine(options) => machine::run(&options, &mut report),
+        Command::Guest(options) => guest::run(&options, &mut report),
     }
     report.finish()
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that has to hold before a change is merged.
 
 use crate::cross;
+use crate::guest;
 use crate::libtest::Results;
 use crate::machine;
 use crate::process::{self, cargo};
@@ -14,6 +15,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("tests", tests);
     cross::run(&cross::Options::default(), report);
     machine::run_all(report);
+    guest::run_all(report);
 }
 
 fn format() -> Result<(), String> {
