@@ -28,20 +28,22 @@ pub(crate) fn run(platform: &'static Platform, vcpu: &mut Vcpu) -> Result<(), Fa
         filled >= least,
         "{filled} pages were filled, {least} are in use"
     );
-    ensure_moved(&machine)
+    let identical = identical_leaves(&machine)?;
+    ensure!(
+        identical < filled / 100,
+        "{identical} of {filled} pages are at their own address"
+    );
+    Ok(())
 }
 
-/// No page is at its own address, so that the guest went through the tables.
-fn ensure_moved(machine: &Machine) -> Result<(), Failure> {
+/// Leaves that lead to their own address: a few may by chance, but if most did, the tables could be left
+/// out.
+fn identical_leaves(machine: &Machine) -> Result<u64, Failure> {
     let ram = GuestPhysRange::from_start_size(GuestPhysAddr::ZERO, program::RAM_SIZE);
     let ram = ram.map_err(|error| failure(format_args!("{error}")))?;
     let mut identical = 0;
     machine.vm().visit(ram, |leaf| {
         identical += u64::from(leaf.guest.start().as_u64() == leaf.host.as_u64());
     });
-    ensure!(
-        identical == 0,
-        "{identical} leaves lead to their own address"
-    );
-    Ok(())
+    Ok(identical)
 }
