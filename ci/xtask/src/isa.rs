@@ -7,6 +7,7 @@ use cargo_metadata::MetadataCommand;
 use clap::ValueEnum;
 
 use crate::apt;
+use crate::bochs;
 use crate::process;
 use crate::toolchain::{Source, Toolchains};
 
@@ -17,6 +18,9 @@ pub(crate) enum Isa {
     Riscv64,
     /// QEMU's virt machine with EL2
     Aarch64,
+    /// Bochs with EPT
+    #[value(name = "x86_64")]
+    X86_64,
 }
 
 /// One way to set up the emulated machine.
@@ -30,13 +34,14 @@ pub(crate) struct Variant {
 
 impl Isa {
     /// Every architecture.
-    pub(crate) const ALL: &[Self] = &[Self::Riscv64, Self::Aarch64];
+    pub(crate) const ALL: &[Self] = &[Self::Riscv64, Self::Aarch64, Self::X86_64];
 
     /// The name on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Riscv64 => "riscv64",
             Self::Aarch64 => "aarch64",
+            Self::X86_64 => "x86_64",
         }
     }
 
@@ -44,6 +49,7 @@ impl Isa {
         match self {
             Self::Riscv64 => "test-hypervisor-riscv64",
             Self::Aarch64 => "test-hypervisor-aarch64",
+            Self::X86_64 => "test-hypervisor-x86-64",
         }
     }
 
@@ -51,13 +57,14 @@ impl Isa {
         match self {
             Self::Riscv64 => "riscv64gc-unknown-none-elf",
             Self::Aarch64 => "aarch64-unknown-none",
+            Self::X86_64 => "x86_64-unknown-none",
         }
     }
 
     /// What the compiler has to be told beyond the target's defaults.
     const fn rustflags(self) -> &'static str {
         match self {
-            Self::Riscv64 | Self::Aarch64 => "-C relocation-model=static",
+            Self::Riscv64 | Self::Aarch64 | Self::X86_64 => "-C relocation-model=static",
         }
     }
 
@@ -66,6 +73,7 @@ impl Isa {
         match self {
             Self::Riscv64 => ("qemu-system-riscv64", &["qemu-system-misc"]),
             Self::Aarch64 => ("qemu-system-aarch64", &["qemu-system-arm"]),
+            Self::X86_64 => ("bochs-bin", &["bochs", "bochs-term"]),
         }
     }
 
@@ -92,6 +100,16 @@ impl Isa {
                     processor: "max",
                 },
             ],
+            Self::X86_64 => &[
+                Variant {
+                    name: "leaves up to 1 GiB",
+                    processor: "corei7_skylake_x",
+                },
+                Variant {
+                    name: "leaves up to 2 MiB",
+                    processor: "corei7_sandy_bridge_2600k",
+                },
+            ],
         }
     }
 
@@ -100,6 +118,7 @@ impl Isa {
         match self {
             Self::Riscv64 => true,
             Self::Aarch64 => false,
+            Self::X86_64 => false,
         }
     }
 
@@ -108,6 +127,7 @@ impl Isa {
         match self {
             Self::Riscv64 => "arch/riscv64/test-hypervisor/guests",
             Self::Aarch64 => "arch/aarch64/test-hypervisor/guests",
+            Self::X86_64 => "arch/x86_64/test-hypervisor/guests",
         }
     }
 
@@ -116,6 +136,7 @@ impl Isa {
         match self {
             Self::Riscv64 => 0xc000_0000,
             Self::Aarch64 => 0x8000_0000,
+            Self::X86_64 => 0x4000_0000,
         }
     }
 
@@ -124,6 +145,7 @@ impl Isa {
         match self {
             Self::Riscv64 => "qemu-riscv64_smode/u-boot.bin",
             Self::Aarch64 => "qemu_arm64/u-boot.bin",
+            Self::X86_64 => "qemu-x86_64/u-boot.rom",
         }
     }
 
@@ -132,6 +154,7 @@ impl Isa {
         match self {
             Self::Riscv64 => "riscv64",
             Self::Aarch64 => "arm64",
+            Self::X86_64 => "amd64",
         }
     }
 
@@ -140,6 +163,7 @@ impl Isa {
         match self {
             Self::Riscv64 => "linux-image-riscv64",
             Self::Aarch64 => "linux-image-cloud-arm64",
+            Self::X86_64 => "linux-image-cloud-amd64",
         }
     }
 
@@ -158,6 +182,9 @@ impl Isa {
         apt::ensure(emulator, packages)?;
         let mut command = Command::new(emulator);
         match self {
+            Self::X86_64 => {
+                return bochs::command(emulator, variant.processor, image, command_line);
+            }
             Self::Riscv64 => command
                 .args(["-M", "virt", "-cpu", variant.processor])
                 .args(["-m", "2G", "-smp", "2", "-bios", "default"])

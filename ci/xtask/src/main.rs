@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bochs;
 mod cpio;
 mod cross;
 mod debian;
