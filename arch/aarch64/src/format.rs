@@ -253,6 +253,12 @@ impl Format for Stage2 {
         self.capabilities.vmid_bits()
     }
 
+    /// By `XN[1:0]` = 11, which lets EL1 alone execute (FEAT_XNX).
+    #[inline]
+    fn restricts_user_execution(&self) -> bool {
+        self.capabilities.user_execute_control()
+    }
+
     /// `DSB ISHST`.
     #[inline]
     fn publish(&self) {

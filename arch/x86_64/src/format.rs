@@ -265,6 +265,12 @@ impl Format for Ept {
         self.eptp(root)
     }
 
+    /// By bit 10, under mode-based execute control.
+    #[inline]
+    fn restricts_user_execution(&self) -> bool {
+        self.capabilities.execute_control() == ExecuteControl::ByUser
+    }
+
     /// 16: the root tags the translations, so that any number will do.
     #[inline]
     fn vmid_bits(&self) -> u32 {

@@ -1,4 +1,84 @@
-//! Plans, checks and prints the guest-physical memory map of a virtual machine.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod architecture;
+mod build;
+mod check;
+mod cli;
+mod config;
+mod describe;
+mod device_tree;
+mod dump;
+mod hardware_walk;
+mod host;
+mod near;
+mod plan;
+mod printable;
+mod problem;
+mod report;
+mod request;
+mod session;
+mod sharing;
+mod translate;
+mod warning;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+use std::slice;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, Options, OutputFormat};
+use crate::problem::Failure;
+use crate::session::{Machine, with_machines};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let result = run(&cli.command, &mut output);
+    let result = result.and_then(|()| Ok(output.flush()?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(failure.report(&mut io::stderr().lock())),
+    }
+}
+
+fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
+    match command {
+        Command::Plan {
+            config,
+            options,
+            format,
+        } => with_machine(config, options, |machine| {
+            let planned = &machine.planned;
+            match format {
+                OutputFormat::Table => Ok(report::table::write(planned, output)?),
+                OutputFormat::Json => report::json::write(planned, output),
+                OutputFormat::Svg => Ok(report::svg::write(planned, output)?),
+            }
+        }),
+        Command::Check { configs, options } => with_machines(configs, options, |machines| {
+            check::check(machines, options.strict, output)
+        }),
+        Command::Translate {
+            config,
+            gpa,
+            options,
+        } => with_machine(config, options, |machine| {
+            translate::translate(machine, *gpa, output)
+        }),
+        Command::Dump { config, options } => {
+            with_machine(config, options, |machine| dump::dump(machine, output))
+        }
+    }
+}
+
+fn with_machine(
+    config: &String,
+    options: &Options,
+    use_machine: impl FnOnce(&Machine<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    with_machines(slice::from_ref(config), options, |machines| {
+        machines.first().map_or(Ok(()), use_machine)
+    })
+}

@@ -12,7 +12,7 @@ use nested_page_table::{
 use crate::error::VmError;
 use crate::hal::{HalTableHost, VmHal};
 use crate::region::{Backing, Region};
-use crate::region_map::{RegionMap, with_permissions};
+use crate::region_map::RegionMap;
 
 /// What the machine's lock protects.
 ///
@@ -21,7 +21,8 @@ use crate::region_map::{RegionMap, with_permissions};
 /// - a linear region and a channel are mapped whole, to the host addresses that they name;
 /// - a present page of an allocated region leads to a frame of `hal.frames()` that belongs to this
 ///   page alone;
-/// - nothing else is mapped, and every leaf has the flags of its region.
+/// - nothing else is mapped, and every leaf has the flags of its region;
+/// - every region but emulated devices lies within the input width.
 pub(crate) struct AddressSpace<F: Format, H: VmHal> {
     pub(crate) hal: Arc<H>,
     pub(crate) table: NestedPageTable<F, HalTableHost<H>>,
@@ -70,11 +71,37 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             return Err(MapError::Unaligned { guest, host }.into());
         }
         let memory = HostPhysRange::from_start_size(host, guest.size())?;
+        self.check_guest_width(&guest)?;
+        self.check_host_width(&memory)?;
         self.prepare_insert(&guest)?;
         publish_contents(&*self.hal, memory, flags);
         self.table.map(guest, host, flags)?;
         self.regions.insert(region);
         Ok(())
+    }
+
+    /// Refuses what the table could never map, before anything is done for it.
+    pub(crate) fn check_guest_width(&self, guest: &GuestPhysRange) -> Result<(), MapError> {
+        let geometry = self.table.geometry();
+        match geometry.holds_guest(guest) {
+            true => Ok(()),
+            false => Err(MapError::GuestTooWide {
+                guest: *guest,
+                bits: geometry.input_bits(),
+            }),
+        }
+    }
+
+    fn check_host_width(&self, memory: &HostPhysRange) -> Result<(), MapError> {
+        let geometry = self.table.geometry();
+        match geometry.holds_host(memory) {
+            true => Ok(()),
+            false => Err(MapError::HostTooWide {
+                host: memory.start(),
+                size: memory.size(),
+                bits: geometry.output_bits(),
+            }),
+        }
     }
 
     /// Makes sure that a region for `guest` can be inserted.
@@ -113,7 +140,6 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             return Err(ProtectError::Unaligned { guest }.into());
         }
         self.refuse_channels(&guest)?;
-        self.check_permissions(&guest, permissions)?;
         self.regions.reserve()?;
         self.sync_newly_executable(&guest, permissions);
         self.table.protect(guest, permissions)?;
@@ -130,27 +156,6 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
                 channel: region.guest,
             }),
         }
-    }
-
-    /// The table checks present leaves alone; absent pages have to be able to take them too.
-    fn check_permissions(
-        &self,
-        guest: &GuestPhysRange,
-        permissions: MappingFlags,
-    ) -> Result<(), ProtectError> {
-        if !MappingFlags::PERMISSIONS.contains(permissions) {
-            return Err(ProtectError::NotAPermission { flags: permissions });
-        }
-        for region in self.regions.overlapping(guest) {
-            if region.backing != Backing::Emulated {
-                let flags = with_permissions(region.flags, permissions);
-                self.table
-                    .format()
-                    .check_flags(flags)
-                    .map_err(ProtectError::Flags)?;
-            }
-        }
-        Ok(())
     }
 
     fn sync_newly_executable(&self, guest: &GuestPhysRange, permissions: MappingFlags) {

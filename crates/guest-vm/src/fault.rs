@@ -34,7 +34,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         address: GuestPhysAddr,
         access: MappingFlags,
     ) -> Result<FaultOutcome, VmError> {
-        let access = access.intersection(MappingFlags::ACCESS);
+        let access = self.needed_flags(access);
         if let Some(leaf) = self.table.translate(address) {
             return Ok(self.handle_present(&leaf, access));
         }
@@ -51,6 +51,17 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         };
         self.fill(&hole)?;
         Ok(FaultOutcome::Filled)
+    }
+
+    /// The flags that a leaf must have to permit `access`.
+    fn needed_flags(&self, access: MappingFlags) -> MappingFlags {
+        let fetch_by_user = MappingFlags::EXECUTE.union(MappingFlags::USER);
+        let counts =
+            access.contains(fetch_by_user) && self.table.format().restricts_user_execution();
+        match counts {
+            true => access.intersection(MappingFlags::PERMISSIONS),
+            false => access.intersection(MappingFlags::ACCESS),
+        }
     }
 
     fn handle_present(&self, leaf: &Mapping, access: MappingFlags) -> FaultOutcome {

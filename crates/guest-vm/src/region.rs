@@ -103,3 +103,45 @@ impl Region {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(start: u64, backing: Backing) -> Region {
+        Region {
+            guest: GuestPhysRange::from_start_size(GuestPhysAddr::new(start), 0x1000).unwrap(),
+            backing,
+            flags: MappingFlags::READ,
+        }
+    }
+
+    #[test]
+    fn neighbours_join_where_host_memory_goes_on() {
+        let joins = |first, second| region(0, first).absorb(&region(0x1000, second));
+        let (low, next) = (HostPhysAddr::new(0x8000), HostPhysAddr::new(0x9000));
+        assert!(joins(Backing::Allocated, Backing::Allocated));
+        assert!(joins(Backing::Linear(low), Backing::Linear(next)));
+        assert!(!joins(Backing::Linear(low), Backing::Linear(low)));
+        assert!(!joins(Backing::Linear(low), Backing::Allocated));
+        assert!(!joins(Backing::Channel(low), Backing::Channel(next)));
+    }
+
+    #[test]
+    fn parts_of_a_region_join_again() {
+        for backing in [
+            Backing::Allocated,
+            Backing::Linear(HostPhysAddr::new(0x8000)),
+        ] {
+            let (mut low, high) = region(0, backing)
+                .split_at(GuestPhysAddr::new(0x800))
+                .unwrap();
+            assert!(low.absorb(&high));
+            assert_eq!(low, region(0, backing));
+        }
+        assert_eq!(
+            region(0, Backing::Emulated).split_at(GuestPhysAddr::ZERO),
+            None
+        );
+    }
+}

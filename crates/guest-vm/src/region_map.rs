@@ -48,7 +48,7 @@ impl RegionMap {
     pub(crate) fn insert(&mut self, region: Region) {
         let place = self.first_ending_at_or_after(region.guest.start());
         self.regions.insert(place, region);
-        self.join_neighbours();
+        self.join_around(place);
     }
 
     /// Forgets `range`, emulated devices excepted.
@@ -108,12 +108,26 @@ impl RegionMap {
         }
     }
 
+    /// Joins the region at `place` with its neighbours, the later one first: `place` stays right.
+    fn join_around(&mut self, place: usize) {
+        for first in [Some(place), place.checked_sub(1)].into_iter().flatten() {
+            let pair = self.regions.get_mut(first..).unwrap_or_default();
+            let joined = match pair.first_chunk_mut::<2>() {
+                Some([region, next]) => region.absorb(next),
+                None => false,
+            };
+            if joined {
+                self.regions.remove(first.saturating_add(1));
+            }
+        }
+    }
+
     fn join_neighbours(&mut self) {
         self.regions.dedup_by(|next, region| region.absorb(next));
     }
 }
 
 /// `flags` with other permissions and the same memory type.
-pub(crate) fn with_permissions(flags: MappingFlags, permissions: MappingFlags) -> MappingFlags {
+fn with_permissions(flags: MappingFlags, permissions: MappingFlags) -> MappingFlags {
     flags.intersection(MappingFlags::MEMORY_TYPE) | permissions
 }

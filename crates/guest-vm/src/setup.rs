@@ -192,6 +192,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         mapping: &Mapping<'_, 'a>,
         inputs: &Inputs<'_, 'a>,
     ) -> Result<(), VmError> {
+        self.check_guest_width(&mapping.guest())?;
         self.prepare_insert(&mapping.guest())?;
         self.regions.insert(Region {
             guest: mapping.guest(),

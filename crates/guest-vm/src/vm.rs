@@ -156,7 +156,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Handles a fault of the guest at `gpa`. `access` is what the guest tried: `READ`, `WRITE`,
-    /// `EXECUTE`, or several; other flags are ignored.
+    /// `EXECUTE`, or several. `USER` beside `EXECUTE` says that it fetched in its user mode, which
+    /// matters where the format lets `USER` decide; other flags are ignored.
     ///
     /// An absent page of allocated memory is filled with a zeroed frame. A page that permits the
     /// access already is never changed and takes no frame: the calling CPU forgets its translation.

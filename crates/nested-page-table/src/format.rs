@@ -96,6 +96,13 @@ pub trait Format: Copy + Debug + Send + Sync + 'static {
     /// any number will do.
     fn vmid_bits(&self) -> u32;
 
+    /// Whether the guest's user mode may fetch instructions only from leaves that have `USER` beside
+    /// `EXECUTE`. False unless a capability that is off by default asks for it.
+    #[inline]
+    fn restricts_user_execution(&self) -> bool {
+        false
+    }
+
     /// Makes earlier stores to a table visible to the page walkers of all CPUs. A barrier at most,
     /// no invalidation; does nothing where stores need none, and off the format's own target.
     #[inline]

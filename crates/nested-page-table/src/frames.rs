@@ -31,8 +31,8 @@ pub unsafe trait HostFrames {
     /// Like [`alloc`](Self::alloc), with every byte zero.
     #[inline]
     fn alloc_zeroed(&self, frames: u64, alignment: u64) -> Option<HostPhysAddr> {
-        let base = self.alloc(frames, alignment)?;
         let bytes = usize::try_from(frames.checked_mul(PAGE_SIZE_4K)?).ok()?;
+        let base = self.alloc(frames, alignment)?;
         // SAFETY: the run was just handed out, so by this trait's contract the pointer is valid for
         // writes of the whole run and nobody else uses it.
         unsafe { self.pointer(base).write_bytes(0, bytes) };

@@ -207,7 +207,8 @@ impl Geometry {
         number as usize & (self.entries(level) - 1)
     }
 
-    /// The size of the root in bytes: a multiple of 4 KiB for every published mode.
+    /// The bytes of the root's entries. Less than a frame where the root's index has fewer than 9
+    /// bits; what it takes is [`root_frames`](Self::root_frames).
     #[inline]
     #[must_use]
     pub fn root_size(&self) -> u64 {

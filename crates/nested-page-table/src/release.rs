@@ -41,6 +41,8 @@ pub(crate) fn flush<F: Format, H: TableHost>(
 /// Empties the root, invalidates the whole address space and gives back every table, the root
 /// included.
 pub(crate) fn tear_down<F: Format, H: TableHost>(tables: &Tables<F, H>) {
+    empty_root(tables);
+    tables.format.publish();
     tables
         .host
         .invalidate(&Invalidation::everything(tables.space, Scope::AllCpus));
@@ -53,6 +55,17 @@ pub(crate) fn tear_down<F: Format, H: TableHost>(tables: &Tables<F, H>) {
     // SAFETY: the root is a run that `alloc` returned whole; no CPU has its translations any more,
     // and the tree is not used after this.
     unsafe { tables.frames().dealloc(tables.root, geometry.root_frames()) };
+}
+
+/// Leaves nothing present in the root, so that a walk which begins before the invalidation has
+/// completed finds nothing afterwards. Tables are remembered.
+fn empty_root<F: Format, H: TableHost>(tables: &Tables<F, H>) {
+    let root = tables.root();
+    for entry in tables.entries(root) {
+        let table = table_of(tables, root, entry.load(Ordering::Relaxed));
+        let note = table.map_or(0, |address| Retired::Table(address).encode());
+        entry.store(note, Ordering::Relaxed);
+    }
 }
 
 /// Handles the retired entries of live tables in `range`.

@@ -95,23 +95,29 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         self.format.decode(level, entry.load(Ordering::Acquire))
     }
 
-    /// The lowest table that translates all of `range`, or would.
+    /// The lowest table of which `range` is a part, and not all: where the range covers all that a
+    /// table translates, the entry that points to the table is part of the matter.
     #[inline]
     pub(crate) fn lowest_over(&self, range: &GuestPhysRange) -> Table {
-        let difference = range.start().as_u64() ^ range.last().as_u64();
+        let (start, last) = (range.start().as_u64(), range.last().as_u64());
         let mut table = self.root();
-        while difference >> self.geometry().shift(table.level) == 0 {
+        loop {
+            let below = self.geometry().entry_size(table.level) - 1;
+            let in_one_entry = (start ^ last) & !below == 0;
+            let covers_it = start & below == 0 && last & below == below;
+            if !in_one_entry || covers_it {
+                return table;
+            }
             let entry = self.entry(table, range.start());
-            let Some(Entry::Table(address)) = entry.map(|entry| self.decode(table.level, entry))
-            else {
-                break;
+            let next = match entry.map(|entry| self.decode(table.level, entry)) {
+                Some(Entry::Table(address)) => self.child(table, address),
+                _ => None,
             };
-            match self.child(table, address) {
+            match next {
                 Some(child) => table = child,
-                None => break,
+                None => return table,
             }
         }
-        table
     }
 
     /// The leaf below `table` that translates `address`.

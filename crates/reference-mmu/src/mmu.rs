@@ -14,7 +14,7 @@ use crate::walk::Walk;
 /// A second-stage page walker with its registers set.
 pub trait NestedMmu {
     /// The memory type in the architecture's own bits.
-    type Attributes: Copy + Debug + Eq;
+    type Attributes: Copy + Debug + Display + Eq;
     /// Why an access faults, with what the hardware reports about it.
     type Fault: core::error::Error + Copy + Eq;
     /// Why an entry faults whatever the access is.

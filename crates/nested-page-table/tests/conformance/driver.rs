@@ -2,11 +2,12 @@
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
-use nested_page_table::{MapError, ProtectError, UnmapError, UnmappedLeaf};
+use nested_page_table::{Level, MapError, ProtectError, UnmapError, UnmappedLeaf};
 use simulated_host::{Failure, Violation};
 
 use crate::model::{Model, Stretch, normal};
 use crate::operation::{Operation, Step};
+use crate::reference::ACCESSES;
 use crate::variant::{Operations, Table, Variant};
 
 /// What an operation came to, whatever it was.
@@ -95,7 +96,54 @@ impl World {
         }
         if expected == Verdict::Done {
             self.apply(operation);
+            self.check_shape(operation);
         }
+    }
+
+    /// New leaves are as large as they may be, and no table is left that an unmapped range covers.
+    fn check_shape(&self, operation: &Operation) {
+        match *operation {
+            Operation::Map {
+                guest,
+                size,
+                host,
+                flags,
+            } => {
+                let mut at = guest;
+                while at < guest + size {
+                    let level =
+                        self.largest_leaf(at, guest + size - at, host + (at - guest), flags);
+                    let leaf = self
+                        .table
+                        .translate(GuestPhysAddr::new(at))
+                        .expect("was mapped");
+                    assert_eq!(
+                        (leaf.guest.start().as_u64(), leaf.level),
+                        (at, level),
+                        "{leaf}"
+                    );
+                    at += leaf.guest.size();
+                }
+            }
+            Operation::Unmap { guest, size } | Operation::UnmapReporting { guest, size } => {
+                let range = GuestPhysRange::from_start_size(GuestPhysAddr::new(guest), size);
+                let left = self.table.tables().into_iter();
+                let covered = left.filter(|table| range.unwrap().contains_range(table));
+                assert_eq!(covered.collect::<Vec<_>>(), []);
+            }
+            _ => {}
+        }
+    }
+
+    /// The largest leaf at a guest address with this much left to map.
+    fn largest_leaf(&self, guest: u64, left: u64, host: u64, flags: MappingFlags) -> Level {
+        let cap = self.variant.policy.largest_for(flags);
+        let cap = cap.min(self.variant.geometry.largest_leaf());
+        let fits = |level: &Level| {
+            let size = 0x1000_u64 << (9 * u32::from(level.number()));
+            guest.is_multiple_of(size) && host.is_multiple_of(size) && size <= left
+        };
+        cap.up_to().rev().find(fits).expect("a page always fits")
     }
 
     /// Several operations in one edit, whose invalidation is gathered.
@@ -233,6 +281,14 @@ impl World {
                 covered += leaf.size;
             }
             assert_eq!(covered, stretch.size, "{stretch:x?}");
+            for gpa in [stretch.guest, stretch.guest + stretch.size - 1] {
+                let usable = reference.usable(self.variant.host.memory(), register, gpa);
+                assert_eq!(
+                    usable,
+                    ACCESSES.map(|access| permissions.allow(access)),
+                    "{gpa:#x}"
+                );
+            }
         }
         assert_eq!(leaves.next(), None, "more is mapped than should be");
     }
@@ -258,13 +314,18 @@ impl World {
         }
     }
 
+    /// Drops the table while the CPUs still have its root in their registers: they walk it again as
+    /// soon as they have forgotten. They must find nothing below the root, which alone is theirs.
     fn end(self) {
         let host = self.variant.host;
-        host.machine().retire(self.table.root_register());
         drop(self.table);
+        let early = |violation: &Violation| {
+            !matches!(
+                violation,
+                Violation::FreedWhileMapped { .. } | Violation::FreedWhileRoot { .. }
+            )
+        };
         let violations = host.take_violations();
-        let early =
-            |violation: &Violation| !matches!(violation, Violation::FreedWhileMapped { .. });
         assert!(!violations.iter().any(early), "{violations:?}");
         assert_eq!(host.simulated_frames().outstanding(), []);
         drop(self.variant.owner);

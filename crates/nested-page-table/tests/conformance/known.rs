@@ -34,12 +34,13 @@ fn singly(operations: Vec<Operation>) {
 }
 
 /// The sweep after an invalidation took live leaves for retired entries: on AArch64 their memory
-/// type sets the same bits.
+/// type sets the same bits. The sweep covers what lies between two changes of one edit.
 #[test]
 fn a_sweep_leaves_live_leaves_alone() {
     everywhere(&[
-        Step::Single(map(0, 4 * BLOCK + PAGE, 0, F::READ_WRITE)),
-        Step::Single(map(GIB, PAGE, 0, F::READ_WRITE)),
+        Step::Single(map(0, PAGE, GIB, F::READ_WRITE)),
+        Step::Single(map(BLOCK, 2 * BLOCK, BLOCK, F::READ_WRITE)),
+        Step::Single(map(4 * BLOCK, PAGE, GIB, F::READ_WRITE)),
         Step::Batch(vec![
             Operation::Unmap {
                 guest: 0,
@@ -50,6 +51,45 @@ fn a_sweep_leaves_live_leaves_alone() {
                 size: BLOCK,
             },
         ]),
+    ]);
+}
+
+/// What the hardware had noted in a block was lost when the block was split.
+#[test]
+fn accessed_and_dirty_state_survives_a_split() {
+    everywhere(&[
+        Step::Single(map(0, GIB, 0, F::READ_WRITE)),
+        Step::Touch {
+            pick: 1,
+            write: true,
+        },
+        Step::Single(Operation::Protect {
+            guest: GIB - PAGE,
+            size: PAGE,
+            flags: F::READ,
+        }),
+        Step::Touch {
+            pick: 2,
+            write: false,
+        },
+        Step::Single(Operation::Unmap {
+            guest: BLOCK,
+            size: PAGE,
+        }),
+        Step::Single(Operation::Protect {
+            guest: 0,
+            size: GIB,
+            flags: F::READ,
+        }),
+    ]);
+}
+
+/// A leaf needs guest and host aligned to its size, not merely alike in part of it.
+#[test]
+fn guest_and_host_half_a_block_apart_are_mapped_by_smaller_leaves() {
+    singly(vec![
+        map(0, 2 * BLOCK, BLOCK / 2, F::READ_WRITE),
+        map(GIB, GIB, GIB + GIB / 2, F::READ_WRITE),
     ]);
 }
 
@@ -93,6 +133,29 @@ fn a_block_takes_the_place_of_pages_that_are_gone() {
             size: GIB,
         },
         map(0, GIB, GIB, F::READ),
+    ]);
+}
+
+/// A table stayed linked when the range that was unmapped, or mapped, was all that it translates.
+#[test]
+fn a_range_of_exactly_one_table_unlinks_it() {
+    singly(vec![
+        map(BLOCK, PAGE, 0, F::READ_WRITE),
+        Operation::Unmap {
+            guest: BLOCK,
+            size: BLOCK,
+        },
+        map(GIB, BLOCK, GIB, F::READ_WRITE),
+        Operation::Unmap {
+            guest: GIB,
+            size: GIB,
+        },
+        map(2 * GIB, PAGE, 0, F::READ_WRITE),
+        Operation::Unmap {
+            guest: 2 * GIB,
+            size: PAGE,
+        },
+        map(2 * GIB, BLOCK, 0, F::READ_WRITE),
     ]);
 }
 
@@ -173,6 +236,28 @@ fn what_is_mapped_anew_in_one_edit_was_forgotten_before() {
             },
             map(2 * PAGE, PAGE, 2 * GIB, F::READ),
         ]),
+    ]);
+}
+
+/// A range was mapped anew whose invalidation was pending, in a batch of more ranges than a request
+/// can name.
+#[test]
+fn what_is_mapped_anew_after_many_changes_was_forgotten_before() {
+    let mut operations: Vec<_> = (0..12)
+        .map(|number| Operation::Unmap {
+            guest: 2 * number * PAGE,
+            size: PAGE,
+        })
+        .collect();
+    operations.push(map(22 * PAGE, PAGE, GIB, F::READ_WRITE));
+    operations.push(Operation::UnmapReporting {
+        guest: 20 * PAGE,
+        size: 4 * PAGE,
+    });
+    operations.push(map(20 * PAGE, PAGE, GIB, F::READ));
+    everywhere(&[
+        Step::Single(map(0, BLOCK + 3 * PAGE, PAGE, F::READ_WRITE)),
+        Step::Batch(operations),
     ]);
 }
 

@@ -16,6 +16,7 @@ mod driver;
 mod known;
 mod model;
 mod operation;
+mod publishing;
 mod reference;
 mod variant;
 

@@ -73,6 +73,12 @@ impl Limits {
         }
     }
 
+    /// The highest level for a leaf where guest and host differ by `delta`.
+    fn alignment(delta: u64) -> Level {
+        let number = delta.trailing_zeros().saturating_sub(12) / 9;
+        Level::new(number.min(4) as u8).unwrap()
+    }
+
     /// The largest piece that takes some thousand leaves when its leaves are of `level`.
     fn affordable(level: Level) -> u64 {
         (4 << 12) << (9 * u32::from(level.number()) + 9)
@@ -109,35 +115,38 @@ fn operation(limits: Limits) -> impl Strategy<Value = Operation> {
 }
 
 fn map(limits: Limits) -> impl Strategy<Value = Operation> {
-    let delta = (0..5_u32, 0..4_u64, any::<bool>());
-    (piece(limits), delta, flags()).prop_map(move |((guest, size), (level, times, down), flags)| {
-        let mut largest = limits.largest;
-        if flags.contains(MappingFlags::EXECUTE) {
-            largest = limits.largest_executable;
-        }
-        let needed = largest
-            .up_to()
-            .find(|level| size <= Limits::affordable(*level));
-        // A piece that would take too many leaves is cut to what the largest leaves can do.
-        let (needed, size) = match needed {
-            Some(level) => (level, size),
-            None => (largest, size % Limits::affordable(largest)),
-        };
-        let unit = 1_u64 << (12 + 9 * level.max(u32::from(needed.number())));
-        let delta = unit.wrapping_mul(times);
-        let host = if down {
-            guest.wrapping_sub(delta)
-        } else {
-            guest.wrapping_add(delta)
-        };
-        let host = host & (((1 << limits.output_bits) - 1) | ((times & 1) << 60));
-        Operation::Map {
-            guest,
-            size,
-            host,
-            flags,
-        }
-    })
+    let halved = prop_oneof![5 => Just(0_u32), 1 => 1..=9_u32];
+    let delta = (0..5_u32, 0..4_u64, halved, any::<bool>());
+    (piece(limits), delta, flags()).prop_map(
+        move |((guest, size), (level, times, halved, down), flags)| {
+            let mut delta = times << (12 + 9 * level) >> halved & !0xfff;
+            let largest = match flags.contains(MappingFlags::EXECUTE) {
+                true => limits.largest_executable,
+                false => limits.largest,
+            };
+            if size > Limits::affordable(Limits::alignment(delta)) && halved == 0 {
+                delta = 0;
+            }
+            // A piece that would take too many leaves is cut to what the largest ones can do.
+            let affordable = Limits::affordable(largest.min(Limits::alignment(delta)));
+            let size = if size > affordable {
+                size % affordable
+            } else {
+                size
+            };
+            let host = match down {
+                true => guest.wrapping_sub(delta),
+                false => guest.wrapping_add(delta),
+            };
+            let host = host & (((1 << limits.output_bits) - 1) | ((times & 1) << 60));
+            Operation::Map {
+                guest,
+                size,
+                host,
+                flags,
+            }
+        },
+    )
 }
 
 /// A guest range as start and size: near an edge of some level, a few entries of some level long,

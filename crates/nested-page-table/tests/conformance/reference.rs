@@ -127,6 +127,8 @@ pub(crate) trait Enumerate: Send + Sync {
     fn leaves(&self, memory: &SparseMemory, root_register: u64) -> Vec<Seen>;
     /// What the flags should look like to the hardware.
     fn expected(&self, flags: MappingFlags) -> (reference_mmu::Permissions, MemoryKind);
+    /// The accesses that succeed at `gpa`, accessed and dirty bits considered.
+    fn usable(&self, memory: &SparseMemory, root_register: u64, gpa: u64) -> [bool; 4];
     /// Lets the hardware access `gpa`, which sets accessed and dirty bits if it tracks them.
     fn touch(&self, memory: &SparseMemory, root_register: u64, gpa: u64, write: bool) -> bool;
     /// The accessed and dirty bits of the page at `gpa`.
@@ -160,6 +162,11 @@ impl<R: Reference> Enumerate for R {
             execute_supervisor: flags.contains(MappingFlags::EXECUTE),
         };
         (permissions, self.expected_kind(flags))
+    }
+
+    fn usable(&self, memory: &SparseMemory, root_register: u64, gpa: u64) -> [bool; 4] {
+        let (mmu, gpa) = (self.mmu(root_register), GuestPhysAddr::new(gpa));
+        ACCESSES.map(|access| mmu.walk(&Physical(memory), gpa, access).outcome.is_ok())
     }
 
     fn touch(&self, memory: &SparseMemory, root_register: u64, gpa: u64, write: bool) -> bool {

@@ -1,9 +1,11 @@
 //! One machine with one mode and one set of capabilities, behind a trait without types.
 
+use core::ops::ControlFlow;
+
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{
-    Edit, Format, Geometry, LeafPolicy, MapError, Mapping, NestedPageTable, ProtectError,
+    Edit, Entry, Format, Geometry, LeafPolicy, MapError, Mapping, NestedPageTable, ProtectError,
     UnmapError, UnmappedLeaf,
 };
 use simulated_host::SimulatedHost;
@@ -63,6 +65,8 @@ pub(crate) trait Table {
     fn mappings(&self) -> Vec<Mapping>;
     fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping>;
     fn root_register(&self) -> u64;
+    /// What each table below the root translates.
+    fn tables(&self) -> Vec<GuestPhysRange>;
 }
 
 impl<F: Format> Operations for Edit<'_, F, &'static SimulatedHost> {
@@ -121,5 +125,18 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
 
     fn root_register(&self) -> u64 {
         self.space().root_register
+    }
+
+    fn tables(&self) -> Vec<GuestPhysRange> {
+        let everything =
+            GuestPhysRange::from_start_last(Default::default(), self.geometry().last_guest());
+        let mut tables = Vec::new();
+        let _: ControlFlow<()> = self.visit_entries(everything.unwrap(), |visited| {
+            if matches!(visited.entry, Entry::Table(_)) {
+                tables.push(visited.guest);
+            }
+            ControlFlow::Continue(())
+        });
+        tables
     }
 }

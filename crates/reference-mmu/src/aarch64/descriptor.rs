@@ -1,5 +1,7 @@
 //! The stage 2 descriptor.
 
+use core::fmt;
+
 use guest_addr::HostPhysAddr;
 
 use super::config::Stage2;
@@ -23,6 +25,16 @@ pub struct Attributes {
     /// SH\[1:0\], bits 9:8: 0 non-shareable, 2 outer, 3 inner shareable. Without effect on Device and
     /// Non-cacheable memory, which is outer shareable.
     pub shareability: u8,
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "MemAttr {:#06b}, SH {:#04b}",
+            self.mem_attr, self.shareability
+        )
+    }
 }
 
 impl Stage2 {

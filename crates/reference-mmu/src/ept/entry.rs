@@ -1,5 +1,7 @@
 //! The EPT paging-structure entry.
 
+use core::fmt;
+
 use guest_addr::HostPhysAddr;
 
 use super::config::Ept;
@@ -27,6 +29,21 @@ pub struct Attributes {
     pub memory_type: u8,
     /// Bit 6: the guest's PAT has no say.
     pub ignore_pat: bool,
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.memory_type {
+            0 => "UC",
+            1 => "WC",
+            4 => "WT",
+            5 => "WP",
+            6 => "WB",
+            _ => "reserved",
+        };
+        let pat = if self.ignore_pat { ", PAT ignored" } else { "" };
+        write!(f, "type {name}{pat}")
+    }
 }
 
 impl Ept {

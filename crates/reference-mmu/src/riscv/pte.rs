@@ -1,5 +1,7 @@
 //! The page-table entry.
 
+use core::fmt;
+
 use guest_addr::HostPhysAddr;
 
 use super::config::GStage;
@@ -29,6 +31,19 @@ pub struct Attributes {
     pub pbmt: u8,
     /// N: the leaf is one of sixteen that map 64 KiB.
     pub napot: bool,
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.pbmt {
+            0 => "PMA",
+            1 => "NC",
+            2 => "IO",
+            _ => "reserved",
+        };
+        let napot = if self.napot { ", NAPOT" } else { "" };
+        write!(f, "PBMT {name}{napot}")
+    }
 }
 
 impl GStage {

@@ -1,0 +1,259 @@
+//! Whether the tables that are built are those that were planned.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use guest_addr::{GuestPhysAddr, HostPhysAddr};
+use mapping_flags::MappingFlags;
+use reference_mmu::{NestedMmu, Permissions, Region, Translation};
+use region_planner::{LeafCounts, Mapping};
+
+use crate::architecture::with_format;
+use crate::build::Built;
+use crate::hardware_walk::{Walkable, WalkerMemory};
+use crate::host::Host;
+use crate::plan::Planned;
+use crate::problem::{Failure, Problem};
+use crate::report::table::write_warnings;
+use crate::session::{Machine, refused_warning};
+use crate::sharing::find_shared;
+
+/// Checks every machine, then what they share.
+pub(crate) fn check(
+    machines: &[Machine<'_>],
+    strict: bool,
+    output: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for (vmid, machine) in (1..).zip(machines) {
+        if let Err(text) = check_machine(machine, vmid) {
+            problems.push(Problem::of_file(machine.file, text));
+        }
+    }
+    let shared = find_shared(machines);
+    problems.extend(shared.ram);
+    if strict {
+        let refused = shared.devices.iter();
+        problems.extend(refused.map(|(file, warning)| refused_warning(file, warning)));
+    }
+    if !problems.is_empty() {
+        return Err(Failure::Refused(problems));
+    }
+    for machine in machines {
+        write_summary(machine, output)?;
+        write_warnings(machine.planned.warnings(), output)?;
+    }
+    if machines.len() > 1 {
+        writeln!(
+            output,
+            "{} machines: no host page of RAM is shared",
+            machines.len()
+        )?;
+    }
+    write_warnings(
+        shared.devices.into_iter().map(|(_, warning)| warning),
+        output,
+    )?;
+    Ok(())
+}
+
+fn write_summary(machine: &Machine<'_>, output: &mut impl Write) -> Result<(), Failure> {
+    let planned = &machine.planned;
+    let (config, cost) = (planned.config, &planned.cost);
+    let LeafCounts {
+        size_4k,
+        size_2m,
+        size_1g,
+    } = cost.leaves;
+    writeln!(
+        output,
+        "{}: VM {} {:?}, {} {}: {} mappings, {} frames of tables, leaves {size_4k} of 4K, \
+         {size_2m} of 2M, {size_1g} of 1G: as planned",
+        machine.file,
+        config.id,
+        config.name,
+        planned.mode.architecture(),
+        planned.mode,
+        planned.plan.mapping_count(),
+        cost.frames,
+    )?;
+    Ok(())
+}
+
+fn check_machine(machine: &Machine<'_>, vmid: u8) -> Result<(), String> {
+    let planned = &machine.planned;
+    let host = Host::new(planned.hardware.geometry().output_bits());
+    with_format!(planned.hardware, format => check_tables(planned, format, vmid.into(), &host))?;
+    let lost = host.frames_out();
+    match host.violations().first() {
+        Some(violation) => Err(format!("frames of tables were misused: {violation:?}")),
+        None if lost > 0 => Err(format!("{lost} frames of tables were not given back")),
+        None => Ok(()),
+    }
+}
+
+/// Builds the tables, walks them, and compares what they map and cost with the plan.
+fn check_tables<F: Walkable>(
+    planned: &Planned<'_, '_>,
+    format: F,
+    vmid: u16,
+    host: &Host,
+) -> Result<(), String> {
+    let built = Built::new(planned, format, vmid, host)?;
+    let mut comparison = Comparison {
+        built: &built,
+        mappings: planned.plan.mappings(),
+        current: None,
+        leaves: LeafCounts::default(),
+    };
+    let memory = WalkerMemory(host.memory());
+    let walk = built
+        .mmu
+        .try_for_each_region(&memory, |region| comparison.see(&region));
+    if let ControlFlow::Break(difference) = walk {
+        return Err(difference);
+    }
+    comparison.end()?;
+    let (leaves, frames) = (comparison.leaves, built.frames);
+    let cost = &planned.cost;
+    if leaves != cost.leaves {
+        return Err(format!(
+            "the tables have {leaves:?}, planned were {:?}",
+            cost.leaves
+        ));
+    }
+    if frames != cost.frames {
+        return Err(format!(
+            "the tables take {frames} frames, planned were {}",
+            cost.frames
+        ));
+    }
+    Ok(())
+}
+
+/// Compares leaves with mappings, both in ascending order.
+struct Comparison<'c, 'h, F: Walkable, I> {
+    built: &'c Built<'h, F>,
+    mappings: I,
+    current: Option<Expected>,
+    leaves: LeafCounts,
+}
+
+/// What a walk has to find from here on.
+#[derive(Clone, Copy)]
+struct Expected {
+    guest: GuestPhysAddr,
+    last: GuestPhysAddr,
+    host: HostPhysAddr,
+    flags: MappingFlags,
+}
+
+impl<'m, 'a: 'm, F: Walkable, I: Iterator<Item = Mapping<'m, 'a>>> Comparison<'_, '_, F, I> {
+    fn see<A: std::fmt::Debug, W: std::fmt::Display>(
+        &mut self,
+        region: &Region<A, W>,
+    ) -> ControlFlow<String> {
+        let (start, size) = (region.start, region.size);
+        let difference = match (&region.outcome, self.expected()) {
+            (Err(why), _) => Some(format!("the entry for guest {start} faults: {why}")),
+            (Ok(_), None) => Some(format!(
+                "guest {start} + {size:#x} is mapped, and not planned"
+            )),
+            (Ok(leaf), Some(expected)) => self.compare(start, size, leaf, expected),
+        };
+        match difference {
+            Some(difference) => ControlFlow::Break(difference),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The rest of the first mapping that was not walked to its end.
+    fn expected(&mut self) -> Option<Expected> {
+        if self.current.is_none() {
+            let mapping = self.mappings.next()?;
+            self.current = Some(Expected {
+                guest: mapping.guest().start(),
+                last: mapping.guest().last(),
+                host: self.built.host_range(&mapping)?.start(),
+                flags: mapping.flags(),
+            });
+        }
+        self.current
+    }
+
+    fn compare<A: std::fmt::Debug>(
+        &mut self,
+        start: GuestPhysAddr,
+        size: u64,
+        leaf: &Translation<A>,
+        expected: Expected,
+    ) -> Option<String> {
+        let Expected {
+            guest,
+            last,
+            host,
+            flags,
+        } = expected;
+        if start != guest {
+            return Some(format!(
+                "guest {guest} is planned, and the next leaf is at {start}"
+            ));
+        }
+        if leaf.address != host {
+            return Some(format!(
+                "guest {start} leads to host {}, planned was {host}",
+                leaf.address
+            ));
+        }
+        if leaf.permissions != permissions(flags) || leaf.kind != F::memory_kind(flags) {
+            let (found, kind) = (leaf.permissions, leaf.kind);
+            return Some(format!(
+                "guest {start} has {found:?} and {kind:?}, planned was {flags}"
+            ));
+        }
+        self.count(size);
+        let next = start.checked_add(size);
+        self.current = match next {
+            Some(next) if next <= last => Some(Expected {
+                guest: next,
+                host: host.checked_add(size)?,
+                ..expected
+            }),
+            _ if start.checked_add(size - 1) != Some(last) => {
+                return Some(format!("the leaf at guest {start} goes beyond {last}"));
+            }
+            _ => None,
+        };
+        None
+    }
+
+    fn count(&mut self, size: u64) {
+        match size {
+            0x1000 => self.leaves.size_4k += 1,
+            0x20_0000 => self.leaves.size_2m += 1,
+            0x4000_0000 => self.leaves.size_1g += 1,
+            // The numbers differ then, which is the difference that is reported.
+            _ => {}
+        }
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        match self.expected() {
+            None => Ok(()),
+            Some(expected) => Err(format!(
+                "guest {} is planned, and not mapped",
+                expected.guest
+            )),
+        }
+    }
+}
+
+const fn permissions(flags: MappingFlags) -> Permissions {
+    let execute = flags.contains(MappingFlags::EXECUTE);
+    Permissions {
+        read: flags.contains(MappingFlags::READ),
+        write: flags.contains(MappingFlags::WRITE),
+        execute_user: execute,
+        execute_supervisor: execute,
+    }
+}

@@ -1,0 +1,94 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use guest_addr::GuestPhysAddr;
+
+use crate::architecture::Architecture;
+
+/// Plans, checks and prints the guest-physical memory map of a virtual machine.
+#[derive(Debug, Parser)]
+#[command(name = "guest-map", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print what a configuration maps, where it leads and what the page tables cost
+    Plan {
+        /// The configuration of a virtual machine
+        config: String,
+        #[command(flatten)]
+        options: Options,
+        /// How to print the plan
+        #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+        format: OutputFormat,
+    },
+    /// Build the page tables of all configurations and compare them with the plans and each other
+    Check {
+        /// The configurations of virtual machines that run side by side
+        #[arg(required = true, value_name = "CONFIG")]
+        configs: Vec<String>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Print where a guest-physical address leads, and the page-table entries on the way
+    Translate {
+        /// The configuration of a virtual machine
+        config: String,
+        /// The guest-physical address, such as 0x8000_0000
+        #[arg(value_parser = parse_address)]
+        gpa: GuestPhysAddr,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Print the page tables: their leaves in runs, with levels and attributes
+    Dump {
+        /// The configuration of a virtual machine
+        config: String,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// What all commands understand.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The host's device tree, which paths in configurations refer to
+    #[arg(long, value_name = "HOST.dtb")]
+    pub(crate) dtb: Option<String>,
+    /// The architecture; without it, that of the CPUs in the device tree
+    #[arg(long, value_enum)]
+    pub(crate) arch: Option<Architecture>,
+    /// The mode of the tables: sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4 or ept5; auto is the
+    /// smallest usual one that holds all mappings
+    #[arg(long, default_value = "auto")]
+    pub(crate) mode: String,
+    /// Refuse what would be a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// A picture
+    Svg,
+}
+
+fn parse_address(text: &str) -> Result<GuestPhysAddr, String> {
+    let digits = text.replace('_', "");
+    let number = match digits
+        .strip_prefix("0x")
+        .or_else(|| digits.strip_prefix("0X"))
+    {
+        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
+        None => digits.parse(),
+    };
+    let address = number.map(GuestPhysAddr::new);
+    address.map_err(|_| "not an address: write it like 0x8000_0000".into())
+}

@@ -1,0 +1,294 @@
+//! The keys of a configuration: which there are, which are needed, and what the others are worth.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use toml_parser::{Expected, ParseError};
+
+use super::arrays::{Arrays, Element, Integer, Value};
+use super::rows::Rows;
+use super::{Config, List};
+use crate::problem::Fault;
+use crate::warning::{Code, Warning};
+
+/// What the value of a key is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Number,
+    Text,
+    Numbers,
+    Rows(List),
+}
+
+const BASE: &[(&str, Kind)] = &[
+    ("id", Kind::Number),
+    ("name", Kind::Text),
+    ("vm_type", Kind::Number),
+    ("cpu_num", Kind::Number),
+    ("phys_cpu_ids", Kind::Numbers),
+    ("phys_cpu_sets", Kind::Numbers),
+];
+
+const KERNEL: &[(&str, Kind)] = &[
+    ("entry_point", Kind::Number),
+    ("kernel_path", Kind::Text),
+    ("kernel_load_addr", Kind::Number),
+    ("bios_path", Kind::Text),
+    ("bios_load_addr", Kind::Number),
+    ("dtb_path", Kind::Text),
+    ("dtb_load_addr", Kind::Number),
+    ("ramdisk_path", Kind::Text),
+    ("ramdisk_load_addr", Kind::Number),
+    ("image_location", Kind::Text),
+    ("cmdline", Kind::Text),
+    ("disk_path", Kind::Text),
+    ("memory_regions", Kind::Rows(List::MemoryRegions)),
+];
+
+const DEVICES: &[(&str, Kind)] = &[
+    ("emu_devices", Kind::Rows(List::EmulatedDevices)),
+    ("passthrough_devices", Kind::Rows(List::PassthroughDevices)),
+    ("interrupt_mode", Kind::Text),
+    ("excluded_devices", Kind::Rows(List::ExcludedDevices)),
+    (
+        "passthrough_addresses",
+        Kind::Rows(List::PassthroughAddresses),
+    ),
+];
+
+const SECTIONS: &[(&str, &[(&str, Kind)])] =
+    &[("base", BASE), ("kernel", KERNEL), ("devices", DEVICES)];
+
+/// The keys that a configuration cannot do without.
+const REQUIRED: &[(&str, &str)] = &[
+    ("base", "id"),
+    ("base", "name"),
+    ("kernel", "memory_regions"),
+];
+
+impl<'i> Config<'i> {
+    /// Reads the configuration `text`: what can be understood of it, and everything that is wrong.
+    pub(crate) fn read(text: &'i str) -> (Self, Vec<Fault>) {
+        let config = Config {
+            id: 0,
+            name: String::new(),
+            rows: Vec::new(),
+            passed: Vec::new(),
+            excluded: Vec::new(),
+            warnings: Vec::new(),
+        };
+        if u32::try_from(text.len()).is_err() {
+            let text = "longer than 4 GiB".into();
+            return (config, vec![Fault { offset: 0, text }]);
+        }
+        let arrays = match Arrays::parse(text) {
+            Ok(arrays) => arrays,
+            Err(errors) => return (config, errors.iter().map(syntax_fault).collect()),
+        };
+        let skeleton = arrays.skeleton();
+        let (table, errors) = DeTable::parse_recoverable(&skeleton);
+        if !errors.is_empty() {
+            return (config, errors.iter().map(toml_fault).collect());
+        }
+        let mut reader = Reader {
+            arrays: &arrays,
+            config,
+            faults: Vec::new(),
+        };
+        reader.read_sections(table.get_ref());
+        (reader.config, reader.faults)
+    }
+}
+
+fn syntax_fault(error: &ParseError) -> Fault {
+    let mut text = format!("not TOML: {}", error.description());
+    for (index, expected) in error.expected().unwrap_or_default().iter().enumerate() {
+        text += if index == 0 { ", expected " } else { " or " };
+        match expected {
+            Expected::Literal(literal) => text += &format!("`{}`", literal.escape_debug()),
+            Expected::Description(description) => text += description,
+            _ => text += "something else",
+        }
+    }
+    let offset = error.unexpected().map_or(0, |span| span.start());
+    Fault { offset, text }
+}
+
+fn toml_fault(error: &toml::de::Error) -> Fault {
+    Fault {
+        offset: error.span().map_or(0, |span| span.start),
+        text: format!("not TOML: {}", error.message()),
+    }
+}
+
+struct Reader<'n, 'i> {
+    arrays: &'n Arrays<'i>,
+    config: Config<'i>,
+    faults: Vec<Fault>,
+}
+
+impl Reader<'_, '_> {
+    fn fault(&mut self, span: Range<usize>, text: String) {
+        let offset = span.start;
+        self.faults.push(Fault { offset, text });
+    }
+
+    fn read_sections(&mut self, document: &DeTable<'_>) {
+        for (name, value) in document {
+            let known = SECTIONS
+                .iter()
+                .find(|(section, _)| section == name.get_ref());
+            match (known, value.get_ref()) {
+                (Some((section, keys)), DeValue::Table(table)) => {
+                    self.read_section(section, keys, table);
+                }
+                (Some((section, _)), _) => {
+                    self.fault(
+                        value.span(),
+                        format!("{section} is not a section: write [{section}]"),
+                    );
+                }
+                (None, value) => self.unknown_key("", name, value),
+            }
+        }
+        for (section, key) in REQUIRED {
+            let table = document.get(*section).map(Spanned::get_ref);
+            if table.is_none_or(|table| table.get(*key).is_none()) {
+                self.fault(0..0, format!("[{section}] {key} is missing: add it"));
+            }
+        }
+        // Tables are sorted by name; the rows go by kind.
+        self.config.rows.sort_by_key(|row| row.place.list);
+    }
+
+    fn read_section(&mut self, section: &str, keys: &[(&str, Kind)], table: &DeTable<'_>) {
+        for (key, value) in table {
+            let known = keys.iter().find(|(known, _)| known == key.get_ref());
+            let Some((known, kind)) = known else {
+                self.unknown_key(section, key, value.get_ref());
+                continue;
+            };
+            let name = format!("[{section}] {known}");
+            match kind {
+                Kind::Number => {
+                    let number = self.read_number(&name, value);
+                    if *known == "id" {
+                        self.config.id = number.unwrap_or_default();
+                    }
+                }
+                Kind::Text => {
+                    let text = self.read_text(&name, value);
+                    if *known == "name" {
+                        self.config.name = text.unwrap_or_default();
+                    }
+                }
+                Kind::Numbers => self.read_numbers(&name, value),
+                Kind::Rows(list) => self.read_rows(*list, &name, value),
+            }
+        }
+    }
+
+    /// What might ask for a mapping is refused: anything in `[devices]`, and whole sections.
+    fn unknown_key(&mut self, section: &str, key: &Spanned<Cow<'_, str>>, value: &DeValue<'_>) {
+        let (span, key) = (key.span(), key.get_ref());
+        let is_section = match value {
+            DeValue::Table(_) => true,
+            DeValue::Array(array) => array.iter().any(|element| element.get_ref().is_table()),
+            _ => false,
+        };
+        let name = match section {
+            "" => key.to_string(),
+            section => format!("{section}.{key}"),
+        };
+        if is_section {
+            self.fault(
+                span,
+                format!(
+                    "[{name}] is no section that is known, and might ask for a mapping: remove it"
+                ),
+            );
+        } else if section == "devices" {
+            self.fault(
+                span,
+                format!("[devices] {key} is not known, and might ask for a mapping: remove it"),
+            );
+        } else {
+            let message = format!("{name} means nothing here and is left out");
+            self.config
+                .warnings
+                .push(Warning::new(Code::UnknownKey, name, message));
+        }
+    }
+
+    fn read_number(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<u64> {
+        let integer = match value.get_ref() {
+            DeValue::Integer(integer) => Integer::parse(integer.as_str(), integer.radix()),
+            other => {
+                let text = format!("{name} is not a number but of type {}", other.type_str());
+                self.fault(value.span(), text);
+                return None;
+            }
+        };
+        match integer {
+            Integer::Number(number) => return Some(number),
+            Integer::Negative => self.fault(value.span(), format!("{name} is negative")),
+            Integer::TooLarge => self.fault(value.span(), format!("{name} exceeds 64 bits")),
+        }
+        None
+    }
+
+    fn read_text(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        if let DeValue::String(text) = value.get_ref() {
+            return Some(text.to_string());
+        }
+        let other = value.get_ref().type_str();
+        self.fault(
+            value.span(),
+            format!("{name} is not a string but of type {other}"),
+        );
+        None
+    }
+
+    fn read_array(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Element<'_, '_>> {
+        let array = self.arrays.at(value.span().start);
+        if array.is_none() {
+            let other = value.get_ref().type_str();
+            self.fault(
+                value.span(),
+                format!("{name} is not an array but of type {other}"),
+            );
+        }
+        array
+    }
+
+    fn read_numbers(&mut self, name: &str, value: &Spanned<DeValue<'_>>) {
+        let arrays = self.arrays;
+        let Some(array) = arrays.at(value.span().start) else {
+            self.read_array(name, value);
+            return;
+        };
+        for (index, element) in array.elements().enumerate() {
+            if !matches!(element.node.value, Value::Integer(Integer::Number(_))) {
+                let written = element.as_written();
+                let offset = element.node.start as usize;
+                let text =
+                    format!("{name}[{index}] is {written}: write a number from 0 to 2^64 - 1");
+                self.faults.push(Fault { offset, text });
+            }
+        }
+    }
+
+    fn read_rows(&mut self, list: List, name: &str, value: &Spanned<DeValue<'_>>) {
+        let Some(array) = self.arrays.at(value.span().start) else {
+            self.read_array(name, value);
+            return;
+        };
+        let mut rows = Rows {
+            config: &mut self.config,
+            faults: &mut self.faults,
+        };
+        rows.read(list, &array);
+    }
+}

@@ -1,0 +1,97 @@
+//! A configuration file: what a virtual machine asks for.
+
+mod arrays;
+mod document;
+mod rows;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use guest_vm::MapType;
+
+use crate::warning::Warning;
+
+/// A configuration, as far as memory is concerned. Numbers are as they were written.
+#[derive(Debug)]
+pub(crate) struct Config<'i> {
+    /// `[base] id`.
+    pub(crate) id: u64,
+    /// `[base] name`.
+    pub(crate) name: String,
+    /// The rows with addresses: `memory_regions`, `passthrough_devices`, `passthrough_addresses`,
+    /// `emu_devices`.
+    pub(crate) rows: Vec<Row<'i>>,
+    /// The rows of `passthrough_devices` that are device-tree paths.
+    pub(crate) passed: Vec<PathRow<'i>>,
+    /// `excluded_devices`.
+    pub(crate) excluded: Vec<PathRow<'i>>,
+    /// Keys that mean nothing here.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// A list of rows in a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum List {
+    MemoryRegions,
+    PassthroughDevices,
+    PassthroughAddresses,
+    EmulatedDevices,
+    ExcludedDevices,
+}
+
+impl List {
+    /// The key that has the list.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::MemoryRegions => "memory_regions",
+            Self::PassthroughDevices => "passthrough_devices",
+            Self::PassthroughAddresses => "passthrough_addresses",
+            Self::EmulatedDevices => "emu_devices",
+            Self::ExcludedDevices => "excluded_devices",
+        }
+    }
+}
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) list: List,
+    /// The position in the list, counted from 0.
+    pub(crate) index: u32,
+    /// The offset in the file.
+    pub(crate) offset: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.list.key(), self.index)
+    }
+}
+
+/// A row with addresses.
+#[derive(Debug)]
+pub(crate) struct Row<'i> {
+    pub(crate) place: Place,
+    /// The name in the row, or the row's place.
+    pub(crate) name: Cow<'i, str>,
+    pub(crate) gpa: u64,
+    /// Equal to `gpa` where the row does not say.
+    pub(crate) hpa: u64,
+    pub(crate) size: u64,
+    pub(crate) kind: RowKind,
+}
+
+/// What a row asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    Ram { flags: u64, map_type: MapType },
+    Passthrough,
+    Emulated { device_type: u64 },
+}
+
+/// A row that is a device-tree path.
+#[derive(Debug)]
+pub(crate) struct PathRow<'i> {
+    pub(crate) place: Place,
+    pub(crate) path: Cow<'i, str>,
+}

@@ -1,0 +1,304 @@
+//! A configuration with its plan: mappings, mode, cost and warnings.
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange, PAGE_SIZE_4K};
+use nested_page_table::{Geometry, Level};
+use region_planner::{LeafCounts, Mapping, Origin, Plan, Region, RegionKind};
+
+use crate::architecture::{Architecture, Hardware, Mode};
+use crate::config::Config;
+use crate::describe::{Entry, describe};
+use crate::device_tree::Findings;
+use crate::problem::Fault;
+use crate::request::Request;
+use crate::warning::{Code, Warning};
+
+/// What the page tables of a plan cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TableCost {
+    pub(crate) levels: u8,
+    /// The size of the root, in bytes.
+    pub(crate) root_bytes: u64,
+    /// The frames of 4 KiB of all tables, the root included.
+    pub(crate) frames: u64,
+    pub(crate) leaves: LeafCounts,
+}
+
+impl TableCost {
+    fn of(plan: &Plan<'_, '_>, geometry: &Geometry) -> Self {
+        let levels = geometry.root_level().up_to();
+        let shifts: Vec<u32> = levels.map(|level| geometry.shift(level)).collect();
+        let root_bytes = geometry.root_frames() * PAGE_SIZE_4K;
+        let mut leaves = plan.leaf_counts();
+        if geometry.largest_leaf() < Level::BLOCK_1G {
+            let pieces = leaves.size_1g.saturating_mul(512);
+            leaves.size_2m = leaves.size_2m.saturating_add(pieces);
+            leaves.size_1g = 0;
+        }
+        Self {
+            levels: geometry.levels(),
+            root_bytes,
+            frames: plan.table_frames(&shifts, root_bytes),
+            leaves,
+        }
+    }
+}
+
+/// A configuration that was accepted.
+#[derive(Debug)]
+pub(crate) struct Planned<'r, 'a> {
+    pub(crate) config: &'a Config<'a>,
+    pub(crate) mode: Mode,
+    pub(crate) hardware: Hardware,
+    pub(crate) plan: Plan<'r, 'a>,
+    pub(crate) cost: TableCost,
+    /// The warnings that are not the planner's.
+    notes: Vec<Warning>,
+}
+
+impl<'r, 'a> Planned<'r, 'a> {
+    /// Plans `request`, which was made from `config` and `findings`, for `mode`, or for the first
+    /// mode of `architecture` that holds all mappings.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the request.
+    pub(crate) fn new(
+        config: &'a Config<'a>,
+        findings: &Findings,
+        request: &'r mut Request<'a>,
+        architecture: Architecture,
+        mode: Option<Mode>,
+    ) -> Result<Self, Vec<Fault>> {
+        let wide = request.too_wide(architecture, mode)?;
+        let Request {
+            regions,
+            places,
+            warnings,
+            faults,
+        } = request;
+        let mut faults = std::mem::take(faults);
+        let plan = match region_planner::plan(regions) {
+            Ok(plan) => plan,
+            Err(errors) => {
+                faults.extend(wide);
+                faults.extend(errors.iter().map(|error| describe(error, places)));
+                return Err(faults);
+            }
+        };
+        let last = plan
+            .mappings()
+            .next_back()
+            .map(|mapping| mapping.guest().last());
+        let (mode, hardware) = choose(architecture, mode, last)?;
+        for mapping in plan.mappings() {
+            let entries = mapping
+                .sources()
+                .filter_map(|source| Entry::of(source, places));
+            if !fits(hardware.geometry(), mapping.guest(), host_range(&mapping)) {
+                faults.extend(entries.flat_map(|entry| too_wide(&entry, mode, &hardware)));
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut notes = warnings.clone();
+        notes.extend(findings.warnings.iter().cloned());
+        notes.extend(reachable_excluded(findings, &plan));
+        notes.extend(config.warnings.iter().cloned());
+        Ok(Self {
+            config,
+            mode,
+            hardware,
+            cost: TableCost::of(&plan, hardware.geometry()),
+            plan,
+            notes,
+        })
+    }
+
+    /// All warnings: the planner's, then those of the configuration and of the device tree.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let planned = self
+            .plan
+            .warnings()
+            .filter_map(|warning| of_planner(&warning));
+        planned.chain(self.notes.iter().cloned())
+    }
+
+    /// The regions that the hypervisor plays, by guest address.
+    pub(crate) fn emulated(&self) -> impl Iterator<Item = &Region<'a>> {
+        let regions = self.plan.regions().iter();
+        regions.filter(|region| region.kind() == RegionKind::Emulated)
+    }
+
+    /// The mapping that translates `address`.
+    pub(crate) fn mapping_at(&self, address: GuestPhysAddr) -> Option<Mapping<'_, 'a>> {
+        self.plan
+            .mappings()
+            .find(|mapping| mapping.guest().contains(address))
+    }
+}
+
+/// The host memory of a mapping; `None` where the hypervisor chooses it.
+pub(crate) fn host_range(mapping: &Mapping<'_, '_>) -> Option<HostPhysRange> {
+    HostPhysRange::from_start_size(mapping.host()?, mapping.guest().size()).ok()
+}
+
+fn choose(
+    architecture: Architecture,
+    mode: Option<Mode>,
+    last: Option<GuestPhysAddr>,
+) -> Result<(Mode, Hardware), Vec<Fault>> {
+    let fault = |text: String| vec![Fault { offset: 0, text }];
+    let mode = mode
+        .or_else(|| architecture.mode_for(last.unwrap_or_default()))
+        .ok_or_else(|| fault(format!("{architecture} has no mode")))?;
+    let hardware = mode.hardware().map_err(fault)?;
+    Ok((mode, hardware))
+}
+
+fn fits(geometry: &Geometry, guest: GuestPhysRange, host: Option<HostPhysRange>) -> bool {
+    geometry.holds_guest(&guest) && host.is_none_or(|host| geometry.holds_host(&host))
+}
+
+impl Request<'_> {
+    /// The explicit regions that no table translates, for messages about a request without a plan.
+    fn too_wide(
+        &self,
+        architecture: Architecture,
+        mode: Option<Mode>,
+    ) -> Result<Vec<Fault>, Vec<Fault>> {
+        let regions = self.regions.iter().zip(&self.places);
+        let mapped = regions.filter(|(region, _)| {
+            region.kind() != RegionKind::Emulated && region.origin() == Origin::Explicit
+        });
+        let ranges = mapped.clone().filter_map(|(region, _)| region.requested());
+        let (mode, hardware) = choose(architecture, mode, ranges.map(|range| range.last()).max())?;
+        let entries = mapped.map(|(region, &place)| Entry::new(region, place));
+        Ok(entries
+            .flat_map(|entry| too_wide(&entry, mode, &hardware))
+            .collect())
+    }
+}
+
+/// What is wrong with the width of an entry's addresses: nothing, one of them or both.
+fn too_wide(entry: &Entry<'_, '_>, mode: Mode, hardware: &Hardware) -> Vec<Fault> {
+    let geometry = hardware.geometry();
+    let fault = |text: String| Fault {
+        offset: entry.offset(),
+        text: format!("{entry}: {text}"),
+    };
+    let mut faults = Vec::new();
+    if let Some(guest) = entry.guest().filter(|guest| !geometry.holds_guest(guest)) {
+        let bits = geometry.input_bits();
+        let modes = mode.architecture().auto_modes();
+        let wide_enough = modes
+            .into_iter()
+            .find(|mode| guest.last().fits_in(mode.input_bits()));
+        let advice = match wide_enough {
+            Some(mode) => format!("use --mode {mode}"),
+            None => format!("no mode of {} is wide enough", mode.architecture()),
+        };
+        faults.push(fault(format!(
+            "its guest addresses exceed the {bits} bits of {mode}: {advice}"
+        )));
+    }
+    if entry.host().is_some_and(|host| !geometry.holds_host(&host)) {
+        let bits = geometry.output_bits();
+        faults.push(fault(format!(
+            "its host addresses exceed the {bits} bits of {mode}: correct them"
+        )));
+    }
+    faults
+}
+
+fn of_planner(warning: &region_planner::Warning<'_, '_>) -> Option<Warning> {
+    match warning {
+        region_planner::Warning::PageExposure { mapping, bytes } => Some(Warning {
+            code: Code::PageExposure,
+            message: page_exposure(mapping, *bytes),
+            sources: unique_sources(mapping).map(String::from).collect(),
+            bytes: Some(*bytes),
+        }),
+        region_planner::Warning::RegionRounded { region, pages } => {
+            let (name, guest) = (region.name(), region.requested()?);
+            let message =
+                format!("{name} (guest {guest}) is grown to whole 4 KiB pages, guest {pages}");
+            Some(Warning::new(Code::RegionRounded, name, message))
+        }
+        _ => None,
+    }
+}
+
+fn page_exposure(mapping: &Mapping<'_, '_>, bytes: u64) -> String {
+    let mut sources = unique_sources(mapping);
+    let first = sources.next().unwrap_or_default();
+    let guest = mapping.guest();
+    let text = format!("guest {guest} has {bytes:#x} bytes that nobody asked for, next to {first}");
+    match sources.count() {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+/// One warning for each excluded device that has bytes in a page that is passed through.
+fn reachable_excluded(findings: &Findings, plan: &Plan<'_, '_>) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    if findings.excluded.is_empty() {
+        return warnings;
+    }
+    let passed = passed_host_pages(plan);
+    for (path, bytes) in &findings.excluded {
+        let is_known = warnings
+            .last()
+            .is_some_and(|last| last.sources.first() == Some(path));
+        let next = passed.partition_point(|pages| pages.last() < bytes.start());
+        let reached = passed
+            .get(next)
+            .filter(|pages| pages.overlaps(bytes) && !is_known);
+        if let Some(pages) = reached {
+            let message = format!(
+                "{path} is excluded, but its bytes {bytes} are in host pages that are passed \
+                 through, {pages}"
+            );
+            let code = Code::ExcludedDeviceReachable;
+            warnings.push(Warning::new(code, path.as_str(), message));
+        }
+    }
+    warnings
+}
+
+/// The host memory of all passthrough mappings, sorted and disjoint.
+fn passed_host_pages(plan: &Plan<'_, '_>) -> Vec<HostPhysRange> {
+    let passed = plan
+        .mappings()
+        .filter(|mapping| mapping.kind() == RegionKind::Passthrough);
+    let mut ranges: Vec<_> = passed.filter_map(|mapping| host_range(&mapping)).collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, range| {
+        let joined = HostPhysRange::from_start_last(range.start(), range.last().max(next.last()));
+        let overlaps = range.overlaps(next);
+        if let Some(joined) = joined.ok().filter(|_| overlaps) {
+            *range = joined;
+        }
+        overlaps
+    });
+    ranges
+}
+
+/// The names of a mapping's sources, by guest address and then by input order, each once.
+pub(crate) fn unique_sources<'p, 'a>(
+    mapping: &Mapping<'p, 'a>,
+) -> impl Iterator<Item = &'a str> + use<'p, 'a> {
+    let mut seen = std::collections::HashSet::new();
+    let mut first = None;
+    mapping.sources().map(Region::name).filter(move |name| {
+        // Most mappings have one source: they need no set.
+        match first {
+            None => {
+                first = Some(*name);
+                true
+            }
+            Some(first) => *name != first && seen.insert(*name),
+        }
+    })
+}

@@ -1,0 +1,237 @@
+//! From the command line to plans: files are read, the architecture is found, errors are gathered.
+
+use std::fs;
+
+use device_tree_regions::DeviceTree;
+
+use crate::architecture::{Architecture, Hardware, Mode};
+use crate::cli::Options;
+use crate::config::Config;
+use crate::device_tree::{Findings, HostTree};
+use crate::plan::Planned;
+use crate::problem::{Failure, Fault, Problem, locate};
+use crate::request::Request;
+use crate::warning::Warning;
+
+/// A machine whose configuration was accepted.
+#[derive(Debug)]
+pub(crate) struct Machine<'s> {
+    /// The file of the configuration.
+    pub(crate) file: &'s str,
+    pub(crate) planned: Planned<'s, 's>,
+}
+
+/// Reads the configurations in `files` and plans them, then calls `use_machines` with all of them, in
+/// the same order.
+///
+/// # Errors
+///
+/// - [`Failure::Usage`]: there is no architecture, or the mode is of another one.
+/// - [`Failure::Refused`]: everything that is wrong with the files.
+/// - Those of `use_machines`.
+pub(crate) fn with_machines<R>(
+    files: &[String],
+    options: &Options,
+    use_machines: impl FnOnce(&[Machine<'_>]) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let mode = parse_mode(&options.mode)?;
+    if options.arch.is_none() && options.dtb.is_none() {
+        return Err(Failure::Usage(
+            "no architecture: give --arch, or a device tree with --dtb".into(),
+        ));
+    }
+    check_mode(options.arch, mode)?;
+
+    let mut problems = Vec::new();
+    let blob = options
+        .dtb
+        .as_deref()
+        .map(|file| (file, accept(read(file), &mut problems)));
+    let tree = blob.as_ref().map(|(file, blob)| {
+        let tree = parse_tree(file, blob.as_deref()?);
+        accept(tree, &mut problems)
+    });
+    let texts: Vec<_> = files
+        .iter()
+        .map(|file| (file.as_str(), accept(read_text(file), &mut problems)))
+        .collect();
+    let inputs = texts
+        .iter()
+        .filter_map(|(file, text)| Some(Input::new(file, text.as_deref()?)));
+    let mut inputs: Vec<_> = inputs.collect();
+
+    let known = options.arch.or_else(|| match tree {
+        Some(Some(host)) => Architecture::of_tree(&host.tree),
+        _ => None,
+    });
+    let Some(architecture) = known else {
+        problems.extend(inputs.iter_mut().flat_map(Input::take_problems));
+        return Err(without_architecture(tree.flatten(), problems));
+    };
+    check_mode(Some(architecture), mode)?;
+
+    // A tree that is broken says nothing about paths: that it is broken is problem enough.
+    if tree.is_none_or(|tree| tree.is_some()) {
+        for input in &mut inputs {
+            input.look_up_paths(tree.flatten(), architecture);
+        }
+    }
+    with_plans(&inputs, architecture, mode, |machines, more| {
+        problems.extend(more);
+        if options.strict {
+            problems.extend(machines.iter().flat_map(Machine::refused_warnings));
+        }
+        match problems.is_empty() {
+            true => use_machines(machines),
+            false => Err(Failure::Refused(problems)),
+        }
+    })
+}
+
+/// Plans all configurations, and calls `use_plans` with those that have a plan and with everything
+/// that is wrong with any of them.
+fn with_plans<R>(
+    inputs: &[Input<'_>],
+    architecture: Architecture,
+    mode: Option<Mode>,
+    use_plans: impl FnOnce(&[Machine<'_>], Vec<Problem>) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let hardware = base_hardware(architecture)?;
+    let requests = inputs.iter().map(|input| {
+        let check_flags = |flags| hardware.check_flags(flags);
+        Request::new(&input.config, &input.findings, check_flags)
+    });
+    let mut requests: Vec<_> = requests.collect();
+    let mut machines = Vec::new();
+    let mut problems = Vec::new();
+    for (input, request) in inputs.iter().zip(&mut requests) {
+        let planned = Planned::new(&input.config, &input.findings, request, architecture, mode);
+        let mut faults = input.faults.clone();
+        let file = input.file;
+        match planned {
+            Ok(planned) => machines.push(Machine { file, planned }),
+            Err(more) => faults.extend(more),
+        }
+        problems.extend(locate(file, input.text, faults));
+    }
+    use_plans(&machines, problems)
+}
+
+/// A configuration that was read, with what it needs of the device tree.
+struct Input<'i> {
+    file: &'i str,
+    text: &'i str,
+    config: Config<'i>,
+    findings: Findings,
+    faults: Vec<Fault>,
+}
+
+impl<'i> Input<'i> {
+    fn new(file: &'i str, text: &'i str) -> Self {
+        let (config, faults) = Config::read(text);
+        Self {
+            file,
+            text,
+            config,
+            findings: Findings::default(),
+            faults,
+        }
+    }
+
+    fn look_up_paths(&mut self, tree: Option<HostTree<'_>>, architecture: Architecture) {
+        let bits = architecture.widest_identity_bits();
+        match Findings::of(&self.config, tree, bits) {
+            Ok(findings) => self.findings = findings,
+            Err(faults) => self.faults.extend(faults),
+        }
+    }
+
+    fn take_problems(&mut self) -> Vec<Problem> {
+        locate(self.file, self.text, std::mem::take(&mut self.faults))
+    }
+}
+
+impl Machine<'_> {
+    fn refused_warnings(&self) -> impl Iterator<Item = Problem> {
+        let warnings = self.planned.warnings();
+        warnings.map(|warning| refused_warning(self.file, &warning))
+    }
+}
+
+/// What `--strict` makes of a warning.
+pub(crate) fn refused_warning(file: &str, warning: &Warning) -> Problem {
+    Problem::of_file(file, format!("{warning} (refused by --strict)"))
+}
+
+/// The value, or `None` when there were problems, which go to `problems`.
+fn accept<T, E: IntoIterator<Item = Problem>>(
+    result: Result<T, E>,
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
+    result.map_err(|found| problems.extend(found)).ok()
+}
+
+fn read(file: &str) -> Result<Vec<u8>, [Problem; 1]> {
+    fs::read(file).map_err(|error| [Problem::of_file(file, format!("cannot be read: {error}"))])
+}
+
+fn read_text(file: &str) -> Result<String, [Problem; 1]> {
+    String::from_utf8(read(file)?).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        [Problem::of_file(
+            file,
+            format!("not TOML: byte {offset:#x} is not UTF-8"),
+        )]
+    })
+}
+
+fn parse_tree<'t>(file: &'t str, blob: &'t [u8]) -> Result<HostTree<'t>, [Problem; 1]> {
+    match DeviceTree::new(blob) {
+        Ok(tree) => Ok(HostTree { file, tree }),
+        Err(error) => Err([Problem::of_file(file, error.to_string())]),
+    }
+}
+
+fn parse_mode(name: &str) -> Result<Option<Mode>, Failure> {
+    if name == "auto" {
+        return Ok(None);
+    }
+    Mode::parse(name).map(Some).ok_or_else(|| {
+        Failure::Usage(format!(
+            "there is no mode {name:?}: use auto, sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4 or ept5"
+        ))
+    })
+}
+
+fn check_mode(architecture: Option<Architecture>, mode: Option<Mode>) -> Result<(), Failure> {
+    match architecture.zip(mode) {
+        Some((architecture, mode)) if mode.architecture() != architecture => {
+            let of = mode.architecture();
+            let text = format!("{mode} is a mode of {of}, and the architecture is {architecture}");
+            Err(Failure::Usage(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A tree that was read but does not tell is a matter of the options; one that was not is refused.
+fn without_architecture(tree: Option<HostTree<'_>>, problems: Vec<Problem>) -> Failure {
+    match tree {
+        Some(HostTree { file, .. }) => Failure::Usage(format!(
+            "the CPUs in {file} do not tell the architecture: give --arch"
+        )),
+        None => Failure::Refused(problems),
+    }
+}
+
+/// What flags mean does not depend on the mode.
+fn base_hardware(architecture: Architecture) -> Result<Hardware, Failure> {
+    let hardware = architecture
+        .auto_modes()
+        .first()
+        .map(|mode| mode.hardware());
+    match hardware {
+        Some(Ok(hardware)) => Ok(hardware),
+        _ => Err(Failure::Usage(format!("{architecture} has no mode"))),
+    }
+}

@@ -1,0 +1,70 @@
+//! What is done as asked, but may not be what was meant.
+
+use std::fmt;
+
+/// The name of a warning, as programs read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// The guest reaches bytes of a page that no entry asked for.
+    PageExposure,
+    /// RAM that does not begin and end on page boundaries was grown.
+    RegionRounded,
+    /// RAM with the flag `DEVICE` is left out.
+    DeviceFlagInMemoryRegion,
+    /// An excluded device has bytes in a page that is passed through.
+    ExcludedDeviceReachable,
+    /// A property of the device tree makes no sense.
+    DeviceTreeEntryIgnored,
+    /// A path gives the guest nothing.
+    NothingPassedThrough,
+    /// A key that means nothing here.
+    UnknownKey,
+    /// Two machines reach the same page of a device.
+    SharedDevice,
+}
+
+impl Code {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::PageExposure => "page-exposure",
+            Self::RegionRounded => "region-rounded",
+            Self::DeviceFlagInMemoryRegion => "device-flag-in-memory-region",
+            Self::ExcludedDeviceReachable => "excluded-device-reachable",
+            Self::DeviceTreeEntryIgnored => "device-tree-entry-ignored",
+            Self::NothingPassedThrough => "nothing-passed-through",
+            Self::UnknownKey => "unknown-key",
+            Self::SharedDevice => "shared-device",
+        }
+    }
+}
+
+/// One warning with what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Warning {
+    /// The name.
+    pub(crate) code: Code,
+    /// The same for people.
+    pub(crate) message: String,
+    /// The entries that it is about.
+    pub(crate) sources: Vec<String>,
+    /// For [`Code::PageExposure`]: how many bytes.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl Warning {
+    /// A warning about one entry.
+    pub(crate) fn new(code: Code, source: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            sources: vec![source.into()],
+            bytes: None,
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.message)
+    }
+}

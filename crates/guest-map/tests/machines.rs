@@ -1,0 +1,224 @@
+//! Tables that are built: check, translate, dump; and machines side by side.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use common::{Answer, Folder, config, example, guest_map, run};
+
+const ARCHES: [&str; 3] = ["riscv64", "aarch64", "x86_64"];
+
+fn check(one: &str, other: &str, options: &[&str]) -> Answer {
+    let folder = Folder::new();
+    let one = folder.file("one.toml", one);
+    let other = folder.file("other.toml", other);
+    guest_map(&[&["check", &one, &other, "--arch", "aarch64"], options].concat())
+}
+
+#[test]
+fn two_machines_that_share_ram() {
+    let identical = config("[0x8000_0000, 0x100_0000, 7, 1]", "");
+    let reserved = config("[0x80ff_f800, 0x1000, 7, 2]", "");
+    let lines = check(&identical, &reserved, &[]).refused();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in [
+        "one.toml",
+        "other.toml",
+        "VM 7 \"guest\"",
+        "host RAM 0x80fff000-0x80ffffff",
+        "memory_regions[0]",
+    ] {
+        assert!(lines[0].contains(part), "{part} is not in {lines:?}");
+    }
+    let device = config("", "passthrough_addresses = [[0x8000_0800, 0x10]]");
+    let lines = check(&device, &identical, &[]).refused();
+    assert!(
+        lines[0].contains("host RAM 0x80000000-0x80000fff"),
+        "{lines:?}"
+    );
+    let elsewhere = config(
+        "",
+        r#"passthrough_devices = [["window", 0x0, 0x8000_1000, 0x1000]]"#,
+    );
+    check(&identical, &elsewhere, &[]).refused();
+    assert!(check(&reserved, &reserved, &[]).refused()[0].contains("both reach host RAM"));
+}
+
+#[test]
+fn two_machines_that_share_nothing_or_a_device() {
+    let alloc = config("[0x8000_0000, 0x100_0000, 7, 0]", "");
+    check(&alloc, &alloc, &["--strict"]).accepted();
+    let low = config("[0x8000_0000, 0x100_0000, 7, 1]", "");
+    let high = config("[0x8100_0000, 0x100_0000, 7, 1]", "");
+    check(&low, &high, &["--strict"]).accepted();
+    let one = config(
+        "",
+        r#"passthrough_devices = [["uart", 0x1000, 0x9000, 0x1000]]"#,
+    );
+    let other = config("", "passthrough_addresses = [[0x8000, 0x3000]]");
+    let output = check(&one, &other, &[]).accepted();
+    let words: Vec<_> = output.split_whitespace().collect();
+    let output = words.join(" ");
+    assert!(output.contains("warning: shared-device: VM 7"), "{output}");
+    assert!(output.contains("both reach host 0x9000-0x9fff"), "{output}");
+    let lines = check(&one, &other, &["--strict"]).refused();
+    assert!(lines[0].contains("shared-device"), "{lines:?}");
+}
+
+/// Terabytes are mapped, and none of them is there.
+#[test]
+fn memory_of_guests_is_never_allocated() {
+    let memory = "[0x0, 0x100_0000_0000, 7, 0], [0x200_0000_0000, 0x100_0000_0000, 7, 1],
+        [0x3ff_ffff_f000, 0x1000, 7, 2]";
+    for (arch, mode) in [
+        ("riscv64", "sv48x4"),
+        ("aarch64", "ipa48"),
+        ("x86_64", "ept4"),
+    ] {
+        let options = ["--arch", arch, "--mode", mode];
+        let output = run("check", &config(memory, ""), &options).accepted();
+        assert!(output.contains("524288 of 2M, 1024 of 1G"), "{output}");
+    }
+    // 2^40 bytes at different offsets in their 2 MiB blocks take 2^28 leaves.
+    let device = "passthrough_devices = [[\"huge\", 0x0, 0x1000, 0x100_0000_0000]]";
+    let lines = run("check", &config("", device), &["--arch", "x86_64"]).refused();
+    assert!(
+        lines[0].contains("no more than 0x40000 are built"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_address_is_translated() {
+    let devices = "passthrough_devices = [[\"uart\", 0x1000_0000, 0x2000_0000, 0x100]]
+        emu_devices = [[\"rtc\", 0x1000_1000, 8, 0, 1, []]]";
+    let text = config(
+        "[0x8000_0000, 0x40_0000, 4, 2], [0x9000_0000, 0x1000, 7, 0]",
+        devices,
+    );
+    for arch in ARCHES {
+        let translate = |gpa| {
+            let folder = Folder::new();
+            let file = folder.file("vm.toml", &text);
+            guest_map(&["translate", &file, gpa, "--arch", arch])
+        };
+        let device = translate("0x1000_0abc").accepted();
+        for part in [
+            "host     0x20000abc",
+            "uart",
+            "READ|WRITE|USER|DEVICE",
+            "leaf     4 KiB",
+            ", leaf\n",
+        ] {
+            assert!(device.contains(part), "{part} is not in {device}");
+        }
+        let execute_only = translate("0x8020_0001").accepted();
+        assert!(
+            execute_only.contains("host     0x80200001"),
+            "{execute_only}"
+        );
+        assert!(execute_only.contains("leaf     2 MiB"), "{execute_only}");
+        assert!(
+            translate("2415919104")
+                .accepted()
+                .contains("the hypervisor chooses")
+        );
+        let trapped = translate("0x10001ff0").refused();
+        assert!(
+            trapped[0].contains("0x10001ff0 is not mapped") && trapped[0].contains("rtc"),
+            "{trapped:?}"
+        );
+        let nothing = translate("0xffff_ffff_ffff_ffff").refused();
+        assert!(
+            nothing[0].contains("before it is 0x90000000-0x90000fff"),
+            "{nothing:?}"
+        );
+    }
+}
+
+#[test]
+fn tables_are_dumped_in_runs() {
+    let text = config(
+        "[0x3fe0_0000, 0x8040_1000, 7, 1]",
+        "passthrough_addresses = [[0x1000, 0x2000]]",
+    );
+    for (arch, levels) in [
+        ("riscv64", [0, 1, 2, 1, 0]),
+        ("aarch64", [3, 2, 1, 2, 3]),
+        ("x86_64", [1, 2, 3, 2, 1]),
+    ] {
+        let dump = run("dump", &text, &["--arch", arch]).accepted();
+        let runs: Vec<_> = dump
+            .lines()
+            .filter(|line| line.starts_with("guest 0x"))
+            .collect();
+        let expected = [
+            ("0x0000001000-0x0000002fff", "rw-", "2 of 4 KiB"),
+            ("0x003fe00000-0x003fffffff", "rwx", "1 of 2 MiB"),
+            ("0x0040000000-0x00bfffffff", "rwx", "2 of 1 GiB"),
+            ("0x00c0000000-0x00c01fffff", "rwx", "1 of 2 MiB"),
+            ("0x00c0200000-0x00c0200fff", "rwx", "1 of 4 KiB"),
+        ];
+        assert_eq!(runs.len(), expected.len(), "{dump}");
+        for ((run, (range, permissions, leaves)), level) in runs.iter().zip(expected).zip(levels) {
+            let level = format!("level {level}, {leaves}");
+            for part in [range, permissions, &level] {
+                assert!(run.contains(part), "{part} is not in {run}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let row = |n| format!("[\"d\", {0:#x}, {0:#x}, 1],", n * 0x2000);
+    let rows: String = (1..20_000).map(row).collect();
+    let folder = Folder::new();
+    let file = folder.file(
+        "vm.toml",
+        config("", &format!("passthrough_devices = [{rows}]")),
+    );
+    let plan: [&[&str]; 4] = [
+        &["plan"],
+        &["plan", "--format", "json"],
+        &["plan", "--format", "svg"],
+        &["dump"],
+    ];
+    for command in plan {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_guest-map"))
+            .args(command)
+            .args([&file, "--arch", "riscv64"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(!line.is_empty());
+        assert_eq!(
+            (output.status.code(), output.stderr.as_slice()),
+            (Some(0), &b""[..]),
+            "{command:?}"
+        );
+    }
+}
+
+#[test]
+fn several_examples_at_once() {
+    let (board, virt) = (example("rk3588.toml"), example("qemu-virt-aarch64.toml"));
+    let lines = guest_map(&["check", &board, &virt, "--arch", "aarch64"]).refused();
+    assert!(
+        lines[0].contains("host RAM 0x80000000-0xdfffffff"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[0].contains("rk3588.toml") && lines[0].contains("qemu-virt-aarch64.toml"),
+        "{lines:?}"
+    );
+}

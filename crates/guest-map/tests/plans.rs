@@ -1,0 +1,370 @@
+//! What is planned, as programs read it.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
+
+mod common;
+
+use common::{
+    Folder, bus, config, device, example, guest_map, plan_json, riscv_tree, run, with_property,
+    with_text,
+};
+use serde_json::{Value, json};
+
+/// Everything at once: rounding, merging, exposure, an IVC range, identical, reserved and allocated
+/// memory, other host addresses, RAM with DEVICE, unknown keys.
+#[test]
+fn a_configuration_with_everything() {
+    let memory = "[0x8000_0000, 0x20_1000, 0xf, 0], [0x9000_0000, 0x4000_0000, 0x7, 1],
+        [0x9_2000, 0x1800, 0x3, 2], [0xa000_0000, 0, 0x17, 1]";
+    let devices = r#"
+        interrupt_mode = "passthrough"
+        emu_devices = [["channels", 0x7000_0800, 0x100, 0, 0xa, [1]], ["uart", 0x7000_0900, 8, 1, 2, []]]
+        passthrough_devices = [
+            ["timer", 0x10_1800, 0x30_1800, 0x400],
+            ["timer", 0x10_0000, 0x30_0000, 0x1010, 5],
+            ["ram-like", 0x1_0000_0000, 0xffff_ffff_fff000, 0x1000, 0],
+        ]
+        passthrough_addresses = [[0x10_2000, 0x1000]]"#;
+    let text = config(memory, devices).replace("[kernel]", "color = 1\n[kernel]\nspeed = 2");
+    let plan = plan_json(&text, &["--arch", "riscv64"]);
+    let expected = json!({
+        "vm": {"id": 7, "name": "guest"},
+        "arch": "riscv64",
+        "mode": "sv39x4",
+        "regions": [
+            {"gpa": "0x92000", "hpa": "0x92000", "size": "0x2000", "kind": "reserved",
+             "flags": ["READ", "WRITE"], "sources": ["memory_regions[2]"]},
+            {"gpa": "0x100000", "hpa": "0x300000", "size": "0x2000", "kind": "passthrough",
+             "flags": ["READ", "WRITE", "USER", "DEVICE"], "sources": ["timer"]},
+            {"gpa": "0x102000", "hpa": "0x102000", "size": "0x1000", "kind": "passthrough",
+             "flags": ["READ", "WRITE", "USER", "DEVICE"], "sources": ["passthrough_addresses[0]"]},
+            {"gpa": "0x80000000", "hpa": null, "size": "0x201000", "kind": "alloc",
+             "flags": ["READ", "WRITE", "EXECUTE", "USER"], "sources": ["memory_regions[0]"]},
+            {"gpa": "0x90000000", "hpa": "0x90000000", "size": "0x40000000", "kind": "identical",
+             "flags": ["READ", "WRITE", "EXECUTE"], "sources": ["memory_regions[1]"]},
+            {"gpa": "0x100000000", "hpa": "0xfffffffffff000", "size": "0x1000", "kind": "passthrough",
+             "flags": ["READ", "WRITE", "USER", "DEVICE"], "sources": ["ram-like"]},
+        ],
+        // The root, below it tables for 0, 2, 3 and 4 GiB, and three of pages: 0, 2 GiB + 2 MiB, 4 GiB.
+        "tables": {"levels": 3, "root_bytes": 16384, "frames": 11,
+                   "leaves": {"4K": 7, "2M": 513, "1G": 0}},
+    });
+    for key in ["vm", "arch", "mode", "regions", "tables"] {
+        assert_eq!(plan[key], expected[key], "{key}");
+    }
+    let warnings: Vec<_> = plan["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| {
+            assert!(!warning["message"].as_str().unwrap().is_empty());
+            (
+                warning["code"].as_str().unwrap(),
+                warning["sources"].clone(),
+                warning["bytes"].as_u64(),
+            )
+        })
+        .collect();
+    let expected = [
+        (
+            "page-exposure",
+            json!(["timer"]),
+            Some(0x2000 - 0x1010 - 0x400),
+        ),
+        ("region-rounded", json!(["memory_regions[2]"]), None),
+        (
+            "device-flag-in-memory-region",
+            json!(["memory_regions[3]"]),
+            None,
+        ),
+        ("unknown-key", json!(["base.color"]), None),
+        ("unknown-key", json!(["kernel.speed"]), None),
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn the_text_of_json_keeps_the_order_of_keys() {
+    let text = config("[0x8000_0000, 0x1000, 0x7, 1]", "");
+    let json = run("plan", &text, &["--arch", "aarch64", "--format", "json"]).accepted();
+    let squeezed: String = json.split_whitespace().collect();
+    assert_eq!(
+        squeezed,
+        r#"{"vm":{"id":7,"name":"guest"},"arch":"aarch64","mode":"ipa40","regions":[{"gpa":"0x80000000","hpa":"0x80000000","size":"0x1000","kind":"identical","flags":["READ","WRITE","EXECUTE"],"sources":["memory_regions[0]"]}],"warnings":[],"tables":{"levels":3,"root_bytes":8192,"frames":4,"leaves":{"4K":1,"2M":0,"1G":0}}}"#
+    );
+}
+
+/// The input bits of a mode, its name, and its levels and bytes of root.
+type Boundary = (u32, &'static str, (u64, u64));
+
+#[test]
+fn auto_takes_the_first_mode_that_holds_the_last_byte() {
+    let mode = |arch, last_page: u64| {
+        let text = config(&format!("[{last_page:#x}, 0x1000, 0x7, 0]"), "");
+        let plan = plan_json(&text, &["--arch", arch]);
+        let tables = &plan["tables"];
+        let numbers = (
+            tables["levels"].as_u64().unwrap(),
+            tables["root_bytes"].as_u64().unwrap(),
+        );
+        (plan["mode"].as_str().unwrap().to_owned(), numbers)
+    };
+    let boundaries: [(&str, &[Boundary]); 3] = [
+        (
+            "riscv64",
+            &[
+                (41, "sv39x4", (3, 0x4000)),
+                (50, "sv48x4", (4, 0x4000)),
+                (59, "sv57x4", (5, 0x4000)),
+            ],
+        ),
+        (
+            "aarch64",
+            &[
+                (40, "ipa40", (3, 0x2000)),
+                (42, "ipa42", (3, 0x8000)),
+                (44, "ipa44", (4, 0x1000)),
+                (48, "ipa48", (4, 0x1000)),
+            ],
+        ),
+        (
+            "x86_64",
+            &[(48, "ept4", (4, 0x1000)), (57, "ept5", (5, 0x1000))],
+        ),
+    ];
+    for (arch, modes) in boundaries {
+        let mut start = 0;
+        for (bits, name, numbers) in modes {
+            assert_eq!(mode(arch, start), (name.to_string(), *numbers));
+            start = 1 << bits;
+            assert_eq!(mode(arch, start - 0x1000), (name.to_string(), *numbers));
+        }
+    }
+}
+
+#[test]
+fn modes_without_gigabyte_leaves_count_what_they_have() {
+    let text = config("[0, 0x8000_0000, 0x7, 1]", "");
+    let plan = plan_json(&text, &["--arch", "aarch64", "--mode", "ipa33"]);
+    let expected = json!({"levels": 2, "root_bytes": 0x8000, "frames": 8,
+                          "leaves": {"4K": 0, "2M": 1024, "1G": 0}});
+    assert_eq!(plan["tables"], expected);
+    run("check", &text, &["--arch", "aarch64", "--mode", "ipa33"]).accepted();
+}
+
+#[test]
+fn numbers_are_the_full_64_bits() {
+    let text = config("", "").replace("id = 7", "id = 0xffff_ffff_ffff_ffff");
+    assert_eq!(
+        plan_json(&text, &["--arch", "riscv64"])["vm"]["id"],
+        json!(u64::MAX)
+    );
+    let text = config("", "").replace("id = 7", "id = 18_446_744_073_709_551_615");
+    assert_eq!(
+        plan_json(&text, &["--arch", "riscv64"])["vm"]["id"],
+        json!(u64::MAX)
+    );
+    let spellings = "[0b1000_0000_0000_0000, 0o10_000, +7, -0]";
+    let plan = plan_json(&config(spellings, ""), &["--arch", "riscv64"]);
+    assert_eq!(
+        (&plan["regions"][0]["gpa"], &plan["regions"][0]["size"]),
+        (&json!("0x8000"), &json!("0x1000"))
+    );
+}
+
+#[test]
+fn other_ways_to_write_the_same() {
+    let dotted = r#"
+        kernel.memory_regions = [ # RAM
+            [ 0x8000_0000,
+              0x1000, # a page
+              7, 0, ],
+        ]
+        base = { id = 7, name = 'guest' }
+        devices = { passthrough_devices = [['na"me', 0x1000, 0x1000, 0x1000]], passthrough_addresses = [] }"#;
+    let plan = plan_json(dotted, &["--arch", "riscv64"]);
+    assert_eq!(plan["vm"], json!({"id": 7, "name": "guest"}));
+    assert_eq!(plan["regions"][0]["sources"], json!(["na\"me"]));
+    let escaped = config(
+        "",
+        "passthrough_devices = [[\"\\u0061\\tb\", 0x1000, 0x1000, 0x1000]]",
+    );
+    let plan = plan_json(&escaped, &["--arch", "riscv64"]);
+    assert_eq!(plan["regions"][0]["sources"], json!(["a\tb"]));
+    let table = run("plan", &escaped, &["--arch", "riscv64"]).accepted();
+    assert!(table.contains("a\u{fffd}b"), "{table}");
+}
+
+/// A tree with a bus, two devices in one page, a disabled one, and one that an emulated device hides.
+fn tree() -> Vec<u8> {
+    let uart = device("serial@10000000", &[(0x1000_0000, 0x100)]);
+    let spi = device(
+        "spi@10000800",
+        &[(0x1000_0800, 0x100), (0x2000_0000, 0x1000_0000)],
+    );
+    let secret = device("otp@10000f00", &[(0x1000_0f00, 0x10), (0x1000_0f80, 0x10)]);
+    let off = with_text(
+        device("dma@10010000", &[(0x1001_0000, 0x1000)]),
+        "status",
+        "disabled",
+    );
+    let odd = with_property(device("odd@10020000", &[]), "reg", &[1, 2, 3]);
+    let plic = device("plic@c000000", &[(0xc00_0000, 0x40_0000)]);
+    let memory = with_text(
+        device("memory@80000000", &[(0x8000_0000, 0x1000_0000)]),
+        "device_type",
+        "memory",
+    );
+    let soc = bus("soc", vec![uart, spi, secret, off, odd, plic]);
+    riscv_tree(vec![soc, memory])
+}
+
+fn codes(plan: &Value) -> Vec<(&str, &str)> {
+    let warnings = plan["warnings"].as_array().unwrap().iter();
+    let texts = warnings.map(|warning| {
+        (
+            warning["code"].as_str().unwrap(),
+            warning["sources"][0].as_str().unwrap(),
+        )
+    });
+    texts.collect()
+}
+
+#[test]
+fn paths_of_a_device_tree() {
+    let folder = Folder::new();
+    let tree = folder.file("host.dtb", tree());
+    let devices = r#"
+        passthrough_devices = [["/soc/dma@10010000"], ["/"], ["nic", 0x2000_0000, 0x2000_0000, 0x1000]]
+        excluded_devices = [["/soc/otp@10000f00"]]
+        emu_devices = [["vplic", 0xc00_0800, 0x10_0000, 0, 0x30, []]]"#;
+    let plan = plan_json(
+        &config("[0x8000_0000, 0x100_0000, 7, 0]", devices),
+        &["--dtb", &tree],
+    );
+    assert_eq!(
+        (&plan["arch"], &plan["mode"]),
+        (&json!("riscv64"), &json!("sv39x4"))
+    );
+    let regions: Vec<_> = plan["regions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|region| {
+            (
+                region["gpa"].as_str().unwrap(),
+                region["size"].as_str().unwrap(),
+                region["sources"].clone(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("0xc101000", "0x2ff000", json!(["/soc/plic@c000000"])),
+        (
+            "0x10000000",
+            "0x1000",
+            json!(["/soc/serial@10000000", "/soc/spi@10000800"]),
+        ),
+        // The path comes before the row with addresses in the file.
+        (
+            "0x20000000",
+            "0x10000000",
+            json!(["/soc/spi@10000800", "nic"]),
+        ),
+        ("0x80000000", "0x1000000", json!(["memory_regions[0]"])),
+    ];
+    assert_eq!(regions, expected);
+    let expected = [
+        ("page-exposure", "/soc/serial@10000000"),
+        ("device-tree-entry-ignored", "/soc/odd@10020000"),
+        ("nothing-passed-through", "/soc/dma@10010000"),
+        ("excluded-device-reachable", "/soc/otp@10000f00"),
+    ];
+    assert_eq!(codes(&plan), expected);
+}
+
+#[test]
+fn addresses_that_no_mode_holds_are_left_out() {
+    let folder = Folder::new();
+    let wide = device("wide@0", &[(1 << 58, 0x1000), (1 << 55, 0x1000)]);
+    let tree = folder.file("host.dtb", riscv_tree(vec![bus("soc", vec![wide])]));
+    let text = config("", "passthrough_devices = [[\"/\"]]");
+    let plan = plan_json(&text, &["--dtb", &tree]);
+    assert_eq!(plan["regions"].as_array().unwrap().len(), 1);
+    assert_eq!(codes(&plan), [("device-tree-entry-ignored", "/soc/wide@0")]);
+    let plan = plan_json(&text, &["--dtb", &tree, "--arch", "aarch64"]);
+    assert_eq!(plan["regions"], json!([]));
+    let expected = [
+        ("device-tree-entry-ignored", "/soc/wide@0"),
+        ("device-tree-entry-ignored", "/soc/wide@0"),
+        ("nothing-passed-through", "/"),
+    ];
+    assert_eq!(codes(&plan), expected);
+}
+
+#[test]
+fn a_tree_that_does_not_tell_the_architecture_is_wrong_usage() {
+    let folder = Folder::new();
+    let mut tree = dtoolkit::model::DeviceTree::new();
+    tree.root = bus("", vec![]);
+    let tree = folder.file("host.dtb", tree.to_dtb());
+    let answer = run("plan", &config("", ""), &["--dtb", &tree]);
+    assert_eq!((answer.status, answer.stdout.as_str()), (2, ""));
+    assert!(answer.stderr.contains("--arch"), "{}", answer.stderr);
+    run(
+        "plan",
+        &config("", ""),
+        &["--dtb", &tree, "--arch", "x86_64"],
+    )
+    .accepted();
+}
+
+const EXAMPLES: [(&str, &str); 4] = [
+    ("qemu-virt-riscv64.toml", "riscv64"),
+    ("qemu-virt-aarch64.toml", "aarch64"),
+    ("pc-x86_64.toml", "x86_64"),
+    ("rk3588.toml", "aarch64"),
+];
+
+#[test]
+fn the_examples_plan_check_and_fit_80_columns() {
+    for (name, arch) in EXAMPLES {
+        let table = guest_map(&["plan", &example(name), "--arch", arch]).accepted();
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 80),
+            "{table}"
+        );
+        let check = guest_map(&["check", &example(name), "--arch", arch]).accepted();
+        assert!(check.contains("as planned"), "{check}");
+        assert!(
+            !guest_map(&["dump", &example(name), "--arch", arch])
+                .accepted()
+                .is_empty()
+        );
+    }
+}
+
+#[test]
+fn the_manual_shows_what_is_printed() {
+    let (name, arch) = EXAMPLES[0];
+    let table = guest_map(&["plan", &example(name), "--arch", arch]).accepted();
+    assert!(include_str!("../README.md").contains(&table), "{table}");
+}
+
+#[test]
+fn a_picture_has_every_region_and_escapes_names() {
+    let devices = "passthrough_devices = [[\"<&\\u0001>\", 0x1000, 0x1000, 0x1000]]";
+    let text = config("[0x8000_0000, 0x4000_0000, 7, 1]", devices);
+    let svg = run("plan", &text, &["--arch", "riscv64", "--format", "svg"]).accepted();
+    assert!(svg.starts_with("<svg "), "{svg}");
+    for part in [
+        "0x00001000",
+        "0x00001fff",
+        "0x80000000",
+        "1 GiB",
+        "&lt;&amp;\u{fffd}&gt;",
+        "memory_regions[0]",
+    ] {
+        assert!(svg.contains(part), "{part} is not in {svg}");
+    }
+}

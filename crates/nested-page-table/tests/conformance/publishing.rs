@@ -1,0 +1,163 @@
+//! What no TLB model sees: when stores are published, and what the hardware writes meanwhile.
+
+use std::cell::{Cell, RefCell};
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
+use mapping_flags::{FlagsError, MappingFlags};
+use nested_page_table::{
+    Entry, Format, Geometry, Invalidation, Level, NestedPageTable, TableHost, UpdateRules,
+};
+use nested_paging_aarch64::{Capabilities, Mode, Stage2};
+use simulated_host::{Placement, SimulatedFrames, SparseMemory, Violations};
+use std::sync::Arc;
+
+type Hook = Box<dyn FnMut()>;
+
+thread_local! {
+    static PUBLISHED: Cell<u32> = const { Cell::new(0) };
+    static BEFORE_SPLIT: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
+/// A format that counts barriers, and lets a test in between the reading of a leaf and its split.
+#[derive(Clone, Copy, Debug)]
+struct Watched(Stage2);
+
+impl Format for Watched {
+    fn geometry(&self) -> &Geometry {
+        self.0.geometry()
+    }
+    fn rules(&self) -> UpdateRules {
+        self.0.rules()
+    }
+    fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
+        self.0.check_flags(flags)
+    }
+    fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
+        self.0.leaf_attributes(level, flags)
+    }
+    fn address_bits(&self, address: HostPhysAddr) -> u64 {
+        self.0.address_bits(address)
+    }
+    fn encode_table(&self, address: HostPhysAddr) -> u64 {
+        self.0.encode_table(address)
+    }
+    fn decode(&self, level: Level, bits: u64) -> Entry {
+        self.0.decode(level, bits)
+    }
+    fn with_permissions(&self, level: Level, bits: u64, flags: MappingFlags) -> u64 {
+        self.0.with_permissions(level, bits, flags)
+    }
+    fn split_leaf(&self, level: Level, bits: u64) -> u64 {
+        if let Some(hook) = BEFORE_SPLIT.take().as_mut() {
+            hook();
+        }
+        self.0.split_leaf(level, bits)
+    }
+    fn is_accessed(&self, bits: u64) -> bool {
+        self.0.is_accessed(bits)
+    }
+    fn is_dirty(&self, bits: u64) -> bool {
+        self.0.is_dirty(bits)
+    }
+    fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64 {
+        self.0.root_register(root, vmid)
+    }
+    fn vmid_bits(&self) -> u32 {
+        self.0.vmid_bits()
+    }
+    fn publish(&self) {
+        PUBLISHED.set(PUBLISHED.get() + 1);
+    }
+}
+
+struct Host {
+    frames: SimulatedFrames,
+    /// How often stores had been published at each invalidation.
+    published: RefCell<Vec<u32>>,
+}
+
+impl TableHost for Host {
+    type Frames = SimulatedFrames;
+
+    fn frames(&self) -> &SimulatedFrames {
+        &self.frames
+    }
+
+    fn invalidate(&self, _: &Invalidation) {
+        self.published.borrow_mut().push(PUBLISHED.get());
+    }
+}
+
+fn table(memory: &Arc<SparseMemory>) -> NestedPageTable<Watched, Host> {
+    let capabilities = Capabilities::common()
+        .with_accessed_tracking()
+        .with_dirty_tracking();
+    let format = Watched(Stage2::new(Mode::IPA40, capabilities).unwrap());
+    let violations = Arc::new(Violations::default());
+    let frames = SimulatedFrames::new(Arc::clone(memory), violations, Placement::FromZero);
+    let host = Host {
+        frames,
+        published: RefCell::default(),
+    };
+    NestedPageTable::new(format, 1, host).unwrap()
+}
+
+fn range(start: u64, size: u64) -> GuestPhysRange {
+    GuestPhysRange::from_start_size(GuestPhysAddr::new(start), size).unwrap()
+}
+
+/// Every edit that stored something ends with a barrier, and every invalidation comes after one.
+#[test]
+fn stores_are_published_before_anybody_relies_on_them() {
+    let memory = Arc::new(SparseMemory::new());
+    let mut table = table(&memory);
+    let mut published = 0;
+    let mut after = |what: &str, table: &NestedPageTable<Watched, Host>| {
+        assert!(PUBLISHED.get() > published, "{what} was not published");
+        let seen = table.host().published.take();
+        assert!(
+            seen.iter().all(|count| *count > published),
+            "{what}: invalidated before"
+        );
+        published = PUBLISHED.get();
+    };
+    let flags = MappingFlags::READ_WRITE;
+    table
+        .map(range(0, 0x4000_0000), HostPhysAddr::ZERO, flags)
+        .unwrap();
+    after("a fresh mapping", &table);
+    table
+        .protect(range(0, 0x4000_0000), MappingFlags::READ)
+        .unwrap();
+    after("a changed permission", &table);
+    table.unmap(range(0x1000, 0x1000)).unwrap();
+    after("a split", &table);
+    table.unmap(range(0, 0x20_0000)).unwrap();
+    after("an unlinked table", &table);
+    table.edit().reclaim_empty();
+    assert_eq!(PUBLISHED.get(), published, "nothing was stored");
+}
+
+/// While a split copies a leaf that the hardware may write, the leaf is out of its reach.
+#[test]
+fn a_leaf_is_out_of_reach_while_it_is_split() {
+    let memory = Arc::new(SparseMemory::new());
+    let mut table = table(&memory);
+    let block = range(0x4000_0000, 0x4000_0000);
+    table
+        .map(block, HostPhysAddr::ZERO, MappingFlags::READ_WRITE)
+        .unwrap();
+    let entry = HostPhysAddr::new(table.root().as_u64() + 8);
+    assert!(
+        memory.read(entry).unwrap() & 1 == 1,
+        "the entry of the second GiB"
+    );
+    let seen = Arc::new(std::sync::Mutex::new(None));
+    let (memory, note) = (Arc::clone(&memory), Arc::clone(&seen));
+    BEFORE_SPLIT.set(Some(Box::new(move || {
+        *note.lock().unwrap() = memory.read(entry)
+    })));
+    table.unmap(range(0x4000_0000, 0x1000)).unwrap();
+    let bits = seen.lock().unwrap().expect("a split");
+    assert_eq!(bits & 1, 0, "a walker could still write to {bits:#x}");
+}
