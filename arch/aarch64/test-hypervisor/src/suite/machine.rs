@@ -19,7 +19,7 @@ use test_hypervisor_kit::{
 
 use super::deviations::DEVIATIONS;
 use super::guest_code::{self, Routine, TEXT_OFFSET, TEXT_SIZE};
-use super::reference::{attributes, features};
+use super::reference::{attributes, features, physical_address_bits};
 use crate::hypervisor::address_translation::{self, Answer};
 use crate::hypervisor::hal::Hal;
 use crate::hypervisor::platform::Platform;
@@ -158,6 +158,8 @@ impl Machine for Aarch64 {
             let format = Stage2::new(Mode::ipa(bits).ok()?, self.platform.capabilities).ok()?;
             Some(NamedMode { name, format })
         };
+        let mut named = named.to_vec();
+        named.retain(|&(_, bits)| bits < physical_address_bits());
         named.into_iter().filter_map(mode).collect()
     }
 

@@ -27,6 +27,19 @@ pub(super) fn features() -> Features {
     }
 }
 
+/// The width of physical addresses: ID_AA64MMFR0_EL1.PARange.
+pub(super) fn physical_address_bits() -> u8 {
+    match features().pa_range {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        5 => 48,
+        _ => 52,
+    }
+}
+
 /// The attributes of the leaf that `answer` is about, as far as PAR_EL1 shows them: memory that is no
 /// write-back memory is outer shareable there, whatever the leaf says. (Arm ARM DDI 0487, PAR_EL1.SH.)
 pub(super) fn attributes(answer: Answer) -> Attributes {
