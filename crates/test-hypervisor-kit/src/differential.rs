@@ -60,6 +60,17 @@ enum Operation {
     },
 }
 
+impl Operation {
+    /// Where it begins, and how many bytes it concerns.
+    const fn range(self) -> (u64, u64) {
+        match self {
+            Self::Map { gpa, size, .. }
+            | Self::Unmap { gpa, size }
+            | Self::Protect { gpa, size, .. } => (gpa, size),
+        }
+    }
+}
+
 /// Runs one sequence as one test.
 pub(crate) fn run<M: Machine>(
     bench: &Bench<'_, M>,
@@ -184,25 +195,39 @@ impl<M: Machine> Sequence<'_, '_, M> {
         WINDOW + window + block + page
     }
 
+    /// Half of the probes at the edges of what changes are made before, so that the hardware has
+    /// something to forget, and no guest runs between those and the ones after.
     fn step(&mut self, operation: Operation, probes: u64) -> Result<(), Failure> {
-        let (gpa, size) = self.apply(operation)?;
-        for number in 0..probes {
-            let page = match number {
-                0 => gpa,
-                1 => gpa.wrapping_sub(PAGE_SIZE_4K),
-                2 => gpa + size - PAGE_SIZE_4K,
-                3 => gpa + size,
-                4 => gpa + self.random.below(size / PAGE_SIZE_4K) * PAGE_SIZE_4K,
-                _ => self.page(),
+        let (gpa, size) = operation.range();
+        let edges = [
+            gpa,
+            gpa.wrapping_sub(PAGE_SIZE_4K),
+            gpa + size - PAGE_SIZE_4K,
+            gpa + size,
+            gpa + self.random.below(size / PAGE_SIZE_4K) * PAGE_SIZE_4K,
+        ];
+        let edges = || edges.into_iter().take((probes / 2) as usize);
+        for page in edges() {
+            self.probe(page, Way::Instruction)?;
+        }
+        self.apply(operation)?;
+        for page in edges() {
+            self.probe(page, Way::Instruction)?;
+        }
+        for _ in 2 * edges().len() as u64..probes {
+            let page = self.page();
+            let way = match self.random.once_in(GUEST_PROBES) {
+                true => Way::Guest,
+                false => Way::Instruction,
             };
-            self.probe(page)?;
+            self.probe(page, way)?;
         }
         Ok(())
     }
 
     /// Has the machine do `operation`, which must succeed exactly when it should, and the model.
-    fn apply(&mut self, operation: Operation) -> Result<(u64, u64), Failure> {
-        let (gpa, size, result, legal) = match operation {
+    fn apply(&mut self, operation: Operation) -> Result<(), Failure> {
+        let (result, legal) = match operation {
             Operation::Map {
                 gpa,
                 size,
@@ -214,18 +239,18 @@ impl<M: Machine> Sequence<'_, '_, M> {
                 if legal {
                     self.model.map(gpa..gpa + size, hpa.as_u64(), flags);
                 }
-                (gpa, size, self.guest.map(gpa, hpa, size, flags), legal)
+                (self.guest.map(gpa, hpa, size, flags), legal)
             }
             Operation::Unmap { gpa, size } => {
                 self.model.unmap(&(gpa..gpa + size));
-                (gpa, size, self.guest.unmap(gpa, size), true)
+                (self.guest.unmap(gpa, size), true)
             }
             Operation::Protect { gpa, size, flags } => {
                 let legal = self.may_protect(&(gpa..gpa + size), flags);
                 if legal {
                     self.model.protect(&(gpa..gpa + size), flags);
                 }
-                (gpa, size, self.guest.protect(gpa, size, flags), legal)
+                (self.guest.protect(gpa, size, flags), legal)
             }
         };
         ensure!(
@@ -233,7 +258,7 @@ impl<M: Machine> Sequence<'_, '_, M> {
             "the result is {result:?}, success should be {legal}"
         );
         self.done += u64::from(legal);
-        Ok((gpa, size))
+        Ok(())
     }
 
     fn may_protect(&self, range: &Range<u64>, flags: MappingFlags) -> bool {
@@ -244,15 +269,11 @@ impl<M: Machine> Sequence<'_, '_, M> {
         self.bench.accepts(flags) && found.all(|flags| self.bench.accepts(flags))
     }
 
-    fn probe(&mut self, page: u64) -> Result<(), Failure> {
+    fn probe(&mut self, page: u64, way: Way) -> Result<(), Failure> {
         let action = match self.random.below(3) {
             0 => Action::Load,
             1 => Action::Store(self.random.next()),
             _ => Action::Execute,
-        };
-        let way = match self.random.once_in(GUEST_PROBES) {
-            true => Way::Guest,
-            false => Way::Instruction,
         };
         let reached = self.guest.ask(GuestPhysAddr::new(page), action, way)?;
         let expected = self.model.at(page);

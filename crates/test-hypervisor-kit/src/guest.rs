@@ -161,7 +161,8 @@ impl<M: Machine> Guest<'_, M> {
         expected: Option<(HostPhysAddr, MappingFlags)>,
     ) -> Result<(), Failure> {
         let page = GuestPhysAddr::new(gpa);
-        for way in [Way::Guest, Way::Instruction] {
+        // Entering a guest may make an emulator forget what it should have been told to forget.
+        for way in [Way::Instruction, Way::Guest] {
             for action in [Action::Load, Action::Store(!gpa), Action::Execute] {
                 let allowed = expected.filter(|(_, flags)| flags.contains(action.flag()));
                 let reached = self.ask(page, action, way)?;
