@@ -1,8 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod apt;
+mod bochs;
+mod cpio;
 mod cross;
+mod debian;
+mod guest;
+mod isa;
 mod libtest;
+mod machine;
 mod process;
 mod report;
 mod test;
@@ -22,6 +29,10 @@ enum Command {
     Test,
     /// Build every library for the bare-metal targets
     Cross(cross::Options),
+    /// Boot a test hypervisor in an emulator and have its MMU walk our tables
+    Machine(machine::Options),
+    /// Boot a real, unmodified guest on a test hypervisor
+    Guest(guest::Options),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +40,8 @@ fn main() -> ExitCode {
     match Command::parse() {
         Command::Test => test::run(&mut report),
         Command::Cross(options) => cross::run(&options, &mut report),
+        Command::Machine(options) => machine::run(&options, &mut report),
+        Command::Guest(options) => guest::run(&options, &mut report),
     }
     report.finish()
 }

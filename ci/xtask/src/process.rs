@@ -41,17 +41,109 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), S
 /// # Errors
 ///
 /// When it cannot be started or fails.
-pub(crate) fn run_lines(command: &mut Command, each: impl FnMut(&str)) -> Result<(), String> {
+pub(crate) fn run_lines(
+    command: &mut Command,
+    each: impl FnMut(&str) + Send,
+) -> Result<(), String> {
+    run_lines_within(command, Duration::MAX, each)
+}
+
+/// Runs `command` as [`run_lines`] does, and kills it when it takes longer than `limit`.
+///
+/// # Errors
+///
+/// When it cannot be started, fails, or is killed.
+pub(crate) fn run_lines_within(
+    command: &mut Command,
+    limit: Duration,
+    each: impl FnMut(&str) + Send,
+) -> Result<(), String> {
     show(command);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let status = child.and_then(|mut child| {
-        let copied = match child.stdout.take() {
-            Some(output) => copy_lines(output, io::stdout(), each),
-            None => Ok(()),
-        };
-        child.wait().and_then(|status| copied.map(|()| status))
+        let output = child.stdout.take();
+        thread::scope(|scope| {
+            let copy = || output.map_or(Ok(()), |output| copy_lines(output, io::stdout(), each));
+            let copying = scope.spawn(copy);
+            let status = wait_within(&mut child, limit);
+            let copied = copying
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a panic")));
+            status.and_then(|status| copied.map(|()| status))
+        })
     });
     judge(command, status)
+}
+
+/// One exchange of a [`converse`]: what to wait for in the output, and what to type then.
+pub(crate) type Exchange<'a> = (&'a str, &'a str);
+
+/// Runs `command`, shows its output, and types what `script` says; kills it when it takes longer than
+/// `limit`. Returns how many exchanges took place, and how the command ended.
+///
+/// An exchange begins to look where the one before has typed.
+pub(crate) fn converse(
+    command: &mut Command,
+    limit: Duration,
+    script: &[Exchange<'_>],
+) -> (usize, Result<(), String>) {
+    show(command);
+    let mut done = 0;
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let status = piped.spawn().and_then(|mut child| {
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        thread::scope(|scope| {
+            let done = &mut done;
+            let talking = scope.spawn(move || match input.zip(output) {
+                Some((input, output)) => talk(output, input, io::stdout(), script, done),
+                None => Ok(()),
+            });
+            let status = wait_within(&mut child, limit);
+            let talked = talking
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a panic")));
+            status.and_then(|status| talked.map(|()| status))
+        })
+    });
+    (done, judge(command, status))
+}
+
+fn talk(
+    mut from: impl Read,
+    mut input: impl Write,
+    mut to: impl Write,
+    script: &[Exchange<'_>],
+    done: &mut usize,
+) -> io::Result<()> {
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..count])?;
+        to.flush()?;
+        heard.extend_from_slice(&buffer[..count]);
+        while let Some((expected, answer)) = script.get(*done)
+            && let Some(end) = end_of(expected.as_bytes(), &heard)
+        {
+            heard.drain(..end);
+            *done += 1;
+            // Whoever has ended hears nothing.
+            let _ = input
+                .write_all(answer.as_bytes())
+                .and_then(|()| input.flush());
+        }
+    }
+}
+
+/// Where the first `wanted` in `heard` ends.
+fn end_of(wanted: &[u8], heard: &[u8]) -> Option<usize> {
+    let start = heard
+        .windows(wanted.len())
+        .position(|window| window == wanted);
+    start.map(|start| start + wanted.len())
 }
 
 /// The standard output of `command`, which is not shown; nor is its standard error.
@@ -159,6 +251,26 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_waits_for_what_it_answers() {
+        let program = "echo -n 'name? '; read name; echo \"hello $name\"; read more; echo $more";
+        let script = [("name? ", "world\n"), ("hello world", "bye\n"), ("bye", "")];
+        let mut shell = Command::new("sh");
+        let (done, result) = converse(
+            shell.args(["-c", program]),
+            Duration::from_secs(30),
+            &script,
+        );
+        assert_eq!((done, result), (3, Ok(())));
+        let script = [("good day", "")];
+        let (done, _) = converse(
+            Command::new("echo").arg("hello"),
+            Duration::from_secs(30),
+            &script,
+        );
+        assert_eq!(done, 0);
+    }
+
+    #[test]
     fn lines_are_copied_as_they_are_and_seen() {
         let text = b"one\n\ntw\xff".as_slice();
         let (mut copy, mut lines) = (Vec::new(), Vec::new());
@@ -172,5 +284,17 @@ mod tests {
     fn the_output_and_the_exit_status_of_a_piped_command_both_count() {
         assert_eq!(run_lines(&mut Command::new("true"), |_| ()), Ok(()));
         assert!(run_lines(&mut Command::new("false"), |_| ()).is_err());
+    }
+
+    #[test]
+    fn a_piped_command_over_its_limit_is_killed_and_its_lines_were_seen() {
+        let mut lines = Vec::new();
+        let result = run_lines_within(
+            Command::new("sh").args(["-c", "echo one; exec sleep 60"]),
+            Duration::from_millis(500),
+            |line| lines.push(line.to_owned()),
+        );
+        assert!(result.is_err_and(|reason| reason.contains("not done after")));
+        assert_eq!(lines, ["one\n"]);
     }
 }

@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that has to hold before a change is merged.
 
 use crate::cross;
+use crate::guest;
 use crate::libtest::Results;
+use crate::machine;
 use crate::process::{self, cargo};
 use crate::report::{Report, Tally};
 
@@ -12,6 +14,8 @@ pub(crate) fn run(report: &mut Report) {
     report.step("documentation", documentation);
     report.step("tests", tests);
     cross::run(&cross::Options::default(), report);
+    machine::run_all(report);
+    guest::run_all(report);
 }
 
 fn format() -> Result<(), String> {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::apt;
 use crate::process::{self, cargo};
 
 /// Without a network `rustup` waits for minutes before it gives up.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
-const APT_LIMIT: Duration = Duration::from_secs(600);
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
@@ -50,6 +50,23 @@ impl Toolchain {
                 .env("RUSTC_BOOTSTRAP", "1");
         }
         command
+    }
+
+    /// A [`cargo_build`](Self::cargo_build) of programs: `flags` go to the compiler, and where it
+    /// brings no linker, one is installed.
+    ///
+    /// # Errors
+    ///
+    /// When there is no linker.
+    pub(crate) fn cargo_build_programs(self, flags: &str) -> Result<Command, String> {
+        let mut flags = flags.to_owned();
+        if matches!(self, Self::Debian) {
+            apt::ensure("ld.lld", &["lld"])?;
+            flags += " -C linker=ld.lld -C linker-flavor=ld.lld";
+        }
+        let mut command = self.cargo_build();
+        command.env("RUSTFLAGS", flags.trim());
+        Ok(command)
     }
 }
 
@@ -147,29 +164,11 @@ fn install_debian() -> Result<(), String> {
     if has_debian() {
         return Ok(());
     }
-    let install = || {
-        // The packages of a first release are too old: only an update shows those of its security updates.
-        process::run_within(apt_get().arg("update"), APT_LIMIT)?;
-        process::run_within(
-            apt_get()
-                .args(["install", "--yes", "--no-remove", "--no-install-recommends"])
-                .args(DEBIAN_PACKAGES),
-            APT_LIMIT,
-        )
-    };
-    let packages = DEBIAN_PACKAGES.join(" ");
-    let advice = format!("install Debian's packages as root: apt-get install {packages}");
-    match install() {
-        Err(reason) => Err(format!("{reason}; {advice}")),
-        Ok(()) if has_debian() => Ok(()),
-        Ok(()) => Err(format!("{DEBIAN_RUSTC} has no library source; {advice}")),
+    apt::install(&DEBIAN_PACKAGES)?;
+    match has_debian() {
+        true => Ok(()),
+        false => Err(format!("{DEBIAN_RUSTC} has no library source")),
     }
-}
-
-fn apt_get() -> Command {
-    let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
-    command
 }
 
 /// Whether Debian's compiler and the source of its library are installed.

@@ -1,0 +1,57 @@
+//! The firmware that a guest finds: as much of the SBI as one hart needs. (RISC-V Supervisor Binary
+//! Interface Specification, version 2.0.)
+
+use crate::hypervisor::csr;
+use crate::hypervisor::vcpu::Vcpu;
+
+const A0: usize = 10;
+const A1: usize = 11;
+const A6: usize = 16;
+const A7: usize = 17;
+
+const BASE: u64 = 0x10;
+const TIMER: u64 = 0x5449_4d45;
+const SYSTEM_RESET: u64 = 0x5352_5354;
+/// The old way to set the timer.
+const LEGACY_TIMER: u64 = 0;
+
+/// Major version in bits 30:24, minor version below.
+const SPECIFICATION_1_0: u64 = 1 << 24;
+/// SBI_ERR_NOT_SUPPORTED.
+const NOT_SUPPORTED: u64 = (-2_i64) as u64;
+/// The length of ECALL, which has no compressed form.
+const ECALL_LENGTH: u64 = 4;
+
+/// What a guest asks of its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    GoOn,
+    PowerOff,
+}
+
+/// Answers the call that `vcpu` has just made, and moves on behind it.
+pub(super) fn call(vcpu: &mut Vcpu) -> Request {
+    let (extension, function, argument) = (vcpu.x[A7], vcpu.x[A6], vcpu.x[A0]);
+    let (error, value) = match (extension, function) {
+        (BASE, function) => (0, base(function, argument)),
+        (TIMER, 0) | (LEGACY_TIMER, _) => {
+            csr::write!(csr::VSTIMECMP, argument);
+            (0, 0)
+        }
+        (SYSTEM_RESET, 0) => return Request::PowerOff,
+        _ => (NOT_SUPPORTED, 0),
+    };
+    vcpu.x[A0] = error;
+    vcpu.x[A1] = value;
+    vcpu.pc += ECALL_LENGTH;
+    Request::GoOn
+}
+
+/// Chapter "Base Extension": version, implementation, what is there, and three numbers of the hart.
+fn base(function: u64, argument: u64) -> u64 {
+    match function {
+        0 => SPECIFICATION_1_0,
+        3 => u64::from(matches!(argument, BASE | TIMER | SYSTEM_RESET)),
+        _ => 0,
+    }
+}

@@ -1,0 +1,69 @@
+//! From the firmware to the first line of Rust.
+#![expect(
+    unsafe_code,
+    reason = "the first instructions, and symbols of the linker script"
+)]
+
+use core::arch::global_asm;
+
+use linked_list_allocator::LockedHeap;
+use test_hypervisor_kit::{console as kit_console, println};
+
+use super::{console, cpus, platform, power};
+
+const HEAP_SIZE: usize = 16 << 20;
+
+#[global_allocator]
+static HEAP: LockedHeap = LockedHeap::empty();
+
+global_asm!(
+    r#"
+    .section .text.entry, "ax"
+    .globl _start
+_start:                         // a0: this hart, a1: the device tree
+    la sp, boot_stack_top
+    la t0, bss_start
+    la t1, bss_end
+1:  bgeu t0, t1, 2f
+    sd zero, 0(t0)
+    addi t0, t0, 8
+    j 1b
+2:  li t0, 1 << 13              // sstatus.FS: floating-point registers may be used
+    csrs sstatus, t0
+    call boot_hart
+
+    .globl start_second_hart
+start_second_hart:              // a0: this hart, a1: the end of its stack
+    mv sp, a1
+    li t0, 1 << 13
+    csrs sstatus, t0
+    call second_hart
+    "#
+);
+
+unsafe extern "C" {
+    static image_end: u8;
+}
+
+/// Where the boot hart arrives.
+#[unsafe(no_mangle)]
+extern "C" fn boot_hart(hart: u64, device_tree: u64) -> ! {
+    kit_console::set_up(console::put);
+    cpus::catch_traps();
+    let heap = &raw const image_end as usize;
+    // SAFETY: nothing is between the image and the device tree, which QEMU puts at the end of RAM.
+    unsafe { HEAP.lock().init(heap as *mut u8, HEAP_SIZE) };
+    // SAFETY: the firmware passed the device tree, what lies behind the heap is free, and no guest
+    // has been made yet.
+    let platform = unsafe { platform::discover(device_tree, (heap + HEAP_SIZE) as u64) };
+    cpus::start_second(hart);
+    println!(
+        "riscv64 hypervisor on hart {hart}, {:?}",
+        platform.capabilities
+    );
+    let mut words = platform.command_line.split_whitespace();
+    power::exit(match words.any(|word| word == "guest") {
+        true => crate::guests::run(platform),
+        false => crate::suite::run(&platform.command_line),
+    })
+}

@@ -1,0 +1,128 @@
+//! The two harts.
+#![expect(
+    unsafe_code,
+    reason = "starts a hart, reads the time, and sets the trap vector"
+)]
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Mutex;
+
+use super::csr;
+use super::platform::platform;
+use super::sbi;
+
+const STACK_SIZE: usize = 256 << 10;
+/// Supervisor software interrupts, in sie and sip.
+const SOFTWARE: u64 = 1 << 1;
+
+/// Something for a hart to do.
+type Job = Box<dyn FnOnce() + Send>;
+
+static BOOT_HART: AtomicU64 = AtomicU64::new(0);
+static JOB: Mutex<Option<Job>> = Mutex::new(None);
+
+unsafe extern "C" {
+    fn start_second_hart();
+    fn unexpected_trap();
+}
+
+global_asm!(
+    r#"
+    .text
+    .balign 4
+    .globl unexpected_trap
+unexpected_trap:
+    csrr a0, scause
+    csrr a1, stval
+    csrr a2, sepc
+    call report_trap
+    "#
+);
+
+/// Ends the machine when the hypervisor itself traps from now on.
+pub(crate) fn catch_traps() {
+    csr::write!(csr::STVEC, unexpected_trap as *const () as u64);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn report_trap(cause: u64, value: u64, address: u64) -> ! {
+    panic!("the hypervisor trapped: scause {cause:#x}, stval {value:#x}, sepc {address:#x}")
+}
+
+/// The hart that does not run this, on a machine of two.
+pub(crate) fn other_hart() -> u64 {
+    let boot = BOOT_HART.load(Ordering::Relaxed);
+    let here: u64;
+    // SAFETY: tp is the hypervisor's to use: it says which hart this is, counted from the boot hart.
+    unsafe { asm!("mv {}, tp", out(reg) here, options(nomem, nostack)) };
+    boot ^ here ^ 1
+}
+
+/// Starts the other hart, which then waits for work.
+pub(crate) fn start_second(boot_hart: u64) {
+    BOOT_HART.store(boot_hart, Ordering::Relaxed);
+    set_hart_number(0);
+    let stack = Box::leak(vec![0_u128; STACK_SIZE / 16].into_boxed_slice());
+    let entry = start_second_hart as *const () as u64;
+    // SAFETY: the entry expects the end of its stack, which is its own from now on.
+    let started = unsafe { sbi::start_hart(other_hart(), entry, stack.as_ptr_range().end as u64) };
+    assert!(started, "the second hart does not start: use -smp 2");
+}
+
+/// Where the second hart arrives.
+#[unsafe(no_mangle)]
+extern "C" fn second_hart() -> ! {
+    catch_traps();
+    set_hart_number(1);
+    csr::write!(csr::SIE, SOFTWARE);
+    loop {
+        let job = JOB.lock().take();
+        match job {
+            Some(job) => job(),
+            None => wait_for_interrupt(),
+        }
+    }
+}
+
+/// Has the second hart do `job` when it has done what it is doing.
+pub(crate) fn run_on_second(job: impl FnOnce() + Send + 'static) {
+    *JOB.lock() = Some(Box::new(job));
+    assert!(
+        sbi::send_ipi(other_hart()),
+        "no interrupt for the second hart"
+    );
+}
+
+/// Waits for `microseconds`.
+pub(crate) fn wait(microseconds: u64) {
+    let ticks = microseconds * platform().ticks_per_microsecond;
+    let start = time();
+    while time().wrapping_sub(start) < ticks {
+        core::hint::spin_loop();
+    }
+}
+
+fn time() -> u64 {
+    let time;
+    // SAFETY: reading the time has no side effect.
+    unsafe { asm!("rdtime {}", out(reg) time, options(nomem, nostack)) };
+    time
+}
+
+/// Sleeps until an interrupt is pending, and drops it: its message is that there is work.
+fn wait_for_interrupt() {
+    // SAFETY: an interrupt that is enabled in sie ends the wait and, with sstatus.SIE = 0, is not
+    // taken.
+    unsafe { asm!("wfi", options(nostack)) };
+    let pending = csr::read!(csr::SIP);
+    csr::write!(csr::SIP, pending & !SOFTWARE);
+}
+
+fn set_hart_number(number: u64) {
+    // SAFETY: nothing in the hypervisor uses thread-local storage, so tp is free.
+    unsafe { asm!("mv tp, {}", in(reg) number, options(nomem, nostack)) };
+}

@@ -1,0 +1,61 @@
+//! What the libraries ask of this hypervisor.
+#![expect(unsafe_code, reason = "fences are instructions of HS-mode")]
+
+use core::arch::asm;
+
+use nested_paging::guest_addr::PAGE_SIZE_4K;
+use nested_paging::native::GStage;
+use nested_paging::nested_page_table::Scope;
+use nested_paging::{HostPhysAddr, HostPhysRange, Invalidation, VmHal};
+use test_hypervisor_kit::FramePool;
+
+use super::{cpus, sbi};
+
+/// The hypervisor's side of a virtual machine whose table is in `format`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hal {
+    pub(crate) format: GStage,
+    pub(crate) frames: &'static FramePool,
+}
+
+impl VmHal for Hal {
+    type Frames = FramePool;
+
+    fn frames(&self) -> &FramePool {
+        self.frames
+    }
+
+    fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {
+        self.frames.take_at(base, size / PAGE_SIZE_4K)
+    }
+
+    fn dealloc_memory_region_at(&self, base: HostPhysAddr, size: u64) {
+        use nested_paging::HostFrames;
+        // SAFETY: these frames were taken by `alloc_memory_region_at`, and the machine that had them
+        // has no translations left.
+        unsafe { self.frames.dealloc(base, size / PAGE_SIZE_4K) };
+    }
+
+    /// Fences on this hart, and has the firmware fence on the other. With more than one range, or
+    /// with tables among what changed, the other hart forgets the whole VMID.
+    fn invalidate(&self, request: &Invalidation) {
+        // SAFETY: the hypervisor is in HS-mode, and OpenSBI leaves mstatus.TVM 0.
+        unsafe { self.format.invalidate(request) };
+        if request.scope() == Scope::Local {
+            return;
+        }
+        let (start, size) = match request.ranges() {
+            [changed] if !changed.tables => (changed.range.start().as_u64(), changed.range.size()),
+            _ => (0, 0),
+        };
+        let vmid = request.space().vmid;
+        let done = sbi::remote_hfence_gvma_vmid(cpus::other_hart(), start, size, vmid);
+        assert!(done, "the firmware did not fence the other hart");
+    }
+
+    fn sync_instructions(&self, _range: HostPhysRange) {
+        // Other harts fence when they enter a guest.
+        // SAFETY: the instruction orders this hart's stores before its fetches.
+        unsafe { asm!("fence.i", options(nostack)) };
+    }
+}

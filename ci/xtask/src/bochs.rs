@@ -1,0 +1,64 @@
+//! Bochs: a machine without firmware, whose ROM is the image.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use cargo_metadata::MetadataCommand;
+
+/// Where the hypervisor looks for its command line.
+const COMMAND_LINE_AT: &str = "0x8000";
+/// Files are loaded into RAM in multiples of this.
+const UNIT: usize = 512;
+
+/// A headless machine with `processor` that runs `image` with `command_line`. Its console is its standard
+/// output; what Bochs itself has to say goes into files next to the image.
+///
+/// # Errors
+///
+/// When those files, or the command line's, cannot be written.
+pub(crate) fn command(
+    program: &str,
+    processor: &str,
+    image: &Path,
+    command_line: &str,
+) -> Result<Command, String> {
+    let metadata = MetadataCommand::new().no_deps().exec();
+    let metadata = metadata.map_err(|error| error.to_string())?;
+    let machine = metadata.workspace_root.join("arch/x86_64/test-hypervisor");
+    let command_line_file = image.with_file_name("command-line");
+    let messages = image.with_file_name("bochs-messages");
+    write(&command_line_file, command_line)
+        .and_then(|()| File::create(&messages))
+        .map(|messages| {
+            let mut command = Command::new(program);
+            command
+                .args(["-q", "-unlock", "-f"])
+                .arg(machine.join("bochsrc"))
+                .arg("-rc")
+                .arg(machine.join("debugger-commands"))
+                .arg(format!(
+                    "cpu: model={processor}, count=1, ips=100000000, reset_on_triple_fault=0"
+                ))
+                .arg(format!("romimage: file={}", image.display()))
+                .arg(format!(
+                    "optramimage1: file={}, address={COMMAND_LINE_AT}",
+                    command_line_file.display()
+                ))
+                .arg(format!(
+                    "log: {}",
+                    image.with_file_name("bochs-log").display()
+                ))
+                .stderr(Stdio::from(messages));
+            command
+        })
+        .map_err(|error| format!("{}: {error}", image.display()))
+}
+
+/// The words with a zero behind them, and zeroes up to a whole unit.
+fn write(path: &Path, command_line: &str) -> io::Result<()> {
+    let mut bytes = command_line.as_bytes().to_vec();
+    bytes.resize((bytes.len() + 1).next_multiple_of(UNIT), 0);
+    fs::write(path, bytes)
+}
