@@ -17,7 +17,7 @@ use crate::report::{Report, Tally};
 use crate::toolchain::Source;
 
 /// A guest that has not powered itself off by then hangs.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(480);
 const MIB_2: u64 = 2 << 20;
 
 /// What a user types into U-Boot: its version, and a megabyte of a word, whose CRC-32 is known.

@@ -9,7 +9,7 @@ use crate::report::{Report, Tally};
 use crate::toolchain::Source;
 
 /// A machine that has not finished by then hangs. For each thousand operations, beyond the first.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 /// What the guest writes to the UART that is passed through to it.
 const GUEST_TEXT: &str = "a guest drives this UART";
 
