@@ -17,6 +17,7 @@ mod leaves;
 mod mapping;
 mod owned;
 mod pages;
+mod pairs;
 mod plan;
 mod reach;
 mod region;

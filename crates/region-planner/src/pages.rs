@@ -27,6 +27,14 @@ impl Pages {
         self.start < other.end && other.start < self.end
     }
 
+    /// The pages that both have; empty or reversed when there are none.
+    pub(crate) fn common(self, other: Self) -> Self {
+        Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        }
+    }
+
     /// The bytes of the pages, or `None` when they are all 2^64 bytes or none.
     pub(crate) fn bytes(self) -> Result<GuestPhysRange, RangeError> {
         let start = self.start << PAGE_SHIFT;

@@ -10,6 +10,7 @@ use crate::error::PlanError;
 use crate::leaves::LeafCounts;
 use crate::mapping::Mapping;
 use crate::owned::OwnedPages;
+use crate::pairs;
 use crate::region::{Origin, Region};
 use crate::warning::Warning;
 
@@ -50,10 +51,11 @@ pub struct Plan<'r, 'a> {
 /// - [`PlanError::GuestPastEnd`]: a region's guest bytes run past 2^64.
 /// - [`PlanError::HostPastEnd`]: a region's host bytes run past 2^64.
 /// - [`PlanError::PageOffset`]: guest and host address differ in their offset within a 4 KiB page.
-/// - [`PlanError::Overlap`]: two regions break the rule on overlap. Each region that conflicts with earlier
-///   ones, in sorted order, is reported with **one** of those that it really overlaps, and RAM
-///   whose requested bytes overlap with one more at most. The list is thus never longer than two
-///   errors for each region.
+/// - [`PlanError::Overlap`]: two regions break the rule on overlap. Every such pair is reported. Only where
+///   more pairs overlap, rightly or wrongly, than four for each region and 4096 besides, each region
+///   that conflicts with earlier ones, in sorted order, is reported with one of those that it really
+///   overlaps, and RAM whose requested bytes overlap with one more at most. The list is thus linear
+///   in the number of regions, and so is the time it takes.
 /// - [`PlanError::WholeSpace`]: a mapping would be all 2^64 bytes.
 /// - [`PlanError::TooManyRegions`]: there are more than 2^32 - 1 regions.
 ///
@@ -73,6 +75,7 @@ pub fn plan<'r, 'a>(regions: &'r mut [Region<'a>]) -> Result<Plan<'r, 'a>, Vec<P
     };
     let entries = sweep(regions, &owned, &mut errors);
     if !errors.is_empty() {
+        pairs::complete(regions, &owned, &mut errors);
         return Err(errors);
     }
     let crossing = match has_device_tree {

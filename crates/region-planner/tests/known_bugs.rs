@@ -270,3 +270,21 @@ fn all_of_the_space_is_an_error_unless_it_is_emulated() {
     assert_eq!(planned(&mut trap), []);
     assert_eq!(trap[0].kind(), RegionKind::Emulated);
 }
+
+#[test]
+fn a_region_inside_another_goes_unnamed_beside_a_wider_conflict() {
+    let mut regions = [
+        Region::passthrough("alpha", gpa(0x1000), hpa(0x1000), 0x8000),
+        Region::passthrough("beta", gpa(0x2000), hpa(0x2000), 0x4000),
+        Region::alloc("ram", gpa(0x3000), 0x1000, RWX),
+    ];
+    let errors = plan(&mut regions).expect_err("RAM lies in both");
+    let pairs: Vec<_> = errors
+        .iter()
+        .map(|error| match error {
+            PlanError::Overlap { first, second, .. } => (first.name(), second.name()),
+            _ => ("", ""),
+        })
+        .collect();
+    assert_eq!(pairs, [("alpha", "ram"), ("beta", "ram")]);
+}

@@ -307,25 +307,15 @@ fn check_errors(model: &Model, errors: &[PlanError<'_>]) -> Result<(), TestCaseE
     for (asked, faults) in model.asked.iter().zip(&faults) {
         prop_assert_eq!(&asked.faults(), faults);
     }
-    for (at, &region) in model.order.iter().enumerate() {
-        let earlier = &model.order[..at];
-        let reported = |one: &usize| overlaps.contains(&(*one, region));
-        if earlier.iter().any(|&one| model.clash(one, region)) {
-            prop_assert!(
-                earlier
-                    .iter()
-                    .any(|one| reported(one) && model.clash(*one, region))
-            );
+    let mut expected = Vec::new();
+    for (at, &one) in model.order.iter().enumerate() {
+        for &other in &model.order[at + 1..] {
+            if model.clash(one, other) || model.clash_in_ram(one, other) {
+                expected.push((one, other));
+            }
         }
-        if earlier.iter().any(|&one| model.clash_in_ram(one, region)) {
-            prop_assert!(
-                earlier
-                    .iter()
-                    .any(|one| reported(one) && model.clash_in_ram(*one, region))
-            );
-        }
-        prop_assert!(overlaps.iter().filter(|pair| pair.1 == region).count() <= 2);
     }
+    prop_assert_eq!(overlaps, expected);
     Ok(())
 }
 
