@@ -2,7 +2,7 @@
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange, PAGE_SIZE_4K};
 use nested_page_table::{Geometry, Level};
-use region_planner::{LeafCounts, Mapping, Origin, Plan, Region, RegionKind};
+use region_planner::{LeafCounts, Mapping, Plan, Region, RegionKind};
 
 use crate::architecture::{Architecture, Hardware, Mode};
 use crate::config::Config;
@@ -161,16 +161,15 @@ fn fits(geometry: &Geometry, guest: GuestPhysRange, host: Option<HostPhysRange>)
 }
 
 impl Request<'_> {
-    /// The explicit regions that no table translates, for messages about a request without a plan.
+    /// The regions that no table translates, for messages about a request without a plan. Whether
+    /// RAM would take the pages of a device-tree region cannot be told then.
     fn too_wide(
         &self,
         architecture: Architecture,
         mode: Option<Mode>,
     ) -> Result<Vec<Fault>, Vec<Fault>> {
         let regions = self.regions.iter().zip(&self.places);
-        let mapped = regions.filter(|(region, _)| {
-            region.kind() != RegionKind::Emulated && region.origin() == Origin::Explicit
-        });
+        let mapped = regions.filter(|(region, _)| region.kind() != RegionKind::Emulated);
         let ranges = mapped.clone().filter_map(|(region, _)| region.requested());
         let (mode, hardware) = choose(architecture, mode, ranges.map(|range| range.last()).max())?;
         let entries = mapped.map(|(region, &place)| Entry::new(region, place));

@@ -6,7 +6,7 @@ use mapping_flags::{FlagsError, MappingFlags};
 use region_planner::Region;
 
 use crate::config::{Config, List, Place, Row, RowKind};
-use crate::describe::Entry;
+use crate::describe::{Entry, describe};
 use crate::device_tree::Findings;
 use crate::problem::Fault;
 use crate::warning::{Code, Warning};
@@ -81,44 +81,63 @@ impl<'a> Request<'a> {
             RowKind::Emulated { .. } => self.add(row.place, Region::emulated(name, guest, size)),
             RowKind::Ram { flags, map_type } => {
                 let region = match map_type {
-                    MapType::Alloc => Region::alloc,
-                    MapType::Identical => Region::identical,
-                    MapType::Reserved => Region::reserved,
+                    Some(MapType::Alloc) => Region::alloc,
+                    Some(MapType::Identical) => Region::identical,
+                    Some(MapType::Reserved) | None => Region::reserved,
                 };
                 let known = MappingFlags::from_bits_truncate(flags as u32);
                 let region = region(name, guest, size, known);
-                self.add_ram(row.place, region, flags, check_flags);
+                if !self.is_left_out(row.place, &region, flags) {
+                    self.check_ram(row.place, &region, flags, check_flags);
+                    match map_type {
+                        Some(_) => self.add(row.place, region),
+                        None => self.check_alone(row.place, region),
+                    }
+                }
             }
         }
     }
 
-    /// Unknown bits are an error, then `DEVICE` leaves the region out, then the other rules hold.
-    fn add_ram(
-        &mut self,
-        place: Place,
-        region: Region<'a>,
-        flags: u64,
-        check_flags: &impl Fn(MappingFlags) -> Result<(), FlagsError>,
-    ) {
+    /// Whether the region has the flag `DEVICE` and no unknown bits: that is a warning, and all that
+    /// becomes of it.
+    fn is_left_out(&mut self, place: Place, region: &Region<'a>, flags: u64) -> bool {
         let known = MappingFlags::from_configuration(flags);
-        let entry = Entry::new(&region, place);
-        if let Ok(flags) = known
-            && flags.contains(MappingFlags::DEVICE)
-        {
+        let left_out = known.is_ok_and(|flags| flags.contains(MappingFlags::DEVICE));
+        if left_out {
+            let entry = Entry::new(region, place);
             let message = format!(
                 "{entry} has the flag DEVICE, which is not for RAM: it is left out; pass devices \
                  through with {}",
                 List::PassthroughDevices.key()
             );
             let warning = Warning::new(Code::DeviceFlagInMemoryRegion, region.name(), message);
-            return self.warnings.push(warning);
+            self.warnings.push(warning);
         }
-        if let Err(reason) = known.and_then(check_flags) {
+        left_out
+    }
+
+    /// Unknown bits, then the other rules for flags.
+    fn check_ram(
+        &mut self,
+        place: Place,
+        region: &Region<'a>,
+        flags: u64,
+        check_flags: &impl Fn(MappingFlags) -> Result<(), FlagsError>,
+    ) {
+        let entry = Entry::new(region, place);
+        if let Err(reason) = MappingFlags::from_configuration(flags).and_then(check_flags) {
             self.faults.push(Fault {
                 offset: place.offset as usize,
                 text: format!("{entry}: {reason}"),
             });
         }
-        self.add(place, region);
+    }
+
+    /// Notes what is wrong with a region whose kind is not known, so that it meets no others.
+    fn check_alone(&mut self, place: Place, region: Region<'a>) {
+        if let Err(errors) = region_planner::plan(&mut [region]) {
+            let faults = errors.iter().map(|error| describe(error, &[place]));
+            self.faults.extend(faults);
+        }
     }
 }

@@ -268,6 +268,35 @@ fn what_is_not_toml() {
     run("plan", &nested, &["--arch", "riscv64"]).refused();
 }
 
+/// What is under keys that mean nothing was let through unread.
+#[test]
+fn what_is_not_toml_where_nobody_reads_it() {
+    let values = [
+        "0x",
+        "[0x]",
+        "[1979-99-99]",
+        "[25:61:00]",
+        "[[{a = 1, a = 2}]]",
+    ];
+    for value in values {
+        let below_base = config(RAM, "").replace("[kernel]", &format!("what = {value}\n[kernel]"));
+        let at_top = format!("what = {value}\n{}", config(RAM, ""));
+        for (line, text) in [(4, below_base), (1, at_top)] {
+            let lines = run("plan", &text, &["--arch", "riscv64"]).refused();
+            let part = format!("vm.toml:{line}: not TOML");
+            assert!(
+                lines.iter().any(|line| line.contains(&part)),
+                "{value}: {lines:?}"
+            );
+        }
+    }
+    let ignored = config(RAM, "").replace(
+        "[kernel]",
+        "what = [0xffff_ffff_ffff_ffff, \"a\"]\n[kernel]",
+    );
+    run("plan", &ignored, &["--arch", "riscv64"]).accepted();
+}
+
 #[test]
 fn files_that_are_not_there() {
     let lines = guest_map(&["plan", "/nowhere/vm.toml", "--dtb", "/nowhere/host.dtb"]).refused();
@@ -351,6 +380,44 @@ fn all_errors_are_reported_in_the_order_of_the_file() {
     for (line, part) in lines.iter().zip(parts) {
         assert!(line.contains(part), "{part} is not in {line}");
     }
+}
+
+/// A wrong map_type kept the rest of its row from being looked at.
+#[test]
+fn a_row_with_a_wrong_map_type_is_checked_all_the_same() {
+    let row = "[0x4000_0000, 0, 0x40, 9], [0xffff_ffff_ffff_f000, 0x2000, 7, 9]";
+    let lines = run("plan", &config(row, ""), &["--arch", "riscv64"]).refused();
+    for part in [
+        "memory_regions[0] (guest 0x40000000 + 0x0) has map_type 0x9",
+        "unknown bits 0x40",
+        "has no bytes",
+        "memory_regions[1] (guest 0xfffffffffffff000 + 0x2000) has map_type 0x9",
+        "past 2^64",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(part)),
+            "{part}: {lines:#?}"
+        );
+    }
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+}
+
+/// A device-tree region that is too wide was not mentioned beside an overlap.
+#[test]
+fn a_wide_device_is_reported_beside_an_overlap() {
+    let folder = Folder::new();
+    let wide = device("pcie@20000000000", &[(0x200_0000_0000, 0x1000)]);
+    let tree = folder.file("host.dtb", riscv_tree(vec![bus("soc", vec![wide])]));
+    let devices = "passthrough_devices = [[\"/soc\"]]";
+    let options = ["--dtb", &tree, "--mode", "sv39x4"];
+    let lines = run("plan", &config(&format!("{RAM}, {RAM}"), devices), &options).refused();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("/soc/pcie@20000000000")),
+        "{lines:#?}"
+    );
 }
 
 #[test]

@@ -154,7 +154,14 @@ impl<'i> Arrays<'i> {
             return Value::Text(decoded);
         }
         match raw.decode_scalar(&mut self.digits, errors) {
-            ScalarKind::Integer(radix) => Value::Integer(self.digits.integer(radix)),
+            ScalarKind::Integer(radix) => {
+                // Wrong digits are reported by the decoder; none at all are not.
+                if self.digits.0.is_empty() && text.len() == 2 {
+                    let error = ParseError::new("a number without digits");
+                    errors.report_error(error.with_unexpected(span));
+                }
+                Value::Integer(self.digits.integer(radix))
+            }
             ScalarKind::String => Value::Text(Cow::Borrowed(text)),
             ScalarKind::Float => Value::Float,
             ScalarKind::Boolean(_) => Value::Boolean,

@@ -150,7 +150,7 @@ impl Reader<'_, '_> {
                         format!("{section} is not a section: write [{section}]"),
                     );
                 }
-                (None, value) => self.unknown_key("", name, value),
+                (None, _) => self.unknown_key("", name, value),
             }
         }
         for (section, key) in REQUIRED {
@@ -167,7 +167,7 @@ impl Reader<'_, '_> {
         for (key, value) in table {
             let known = keys.iter().find(|(known, _)| known == key.get_ref());
             let Some((known, kind)) = known else {
-                self.unknown_key(section, key, value.get_ref());
+                self.unknown_key(section, key, value);
                 continue;
             };
             let name = format!("[{section}] {known}");
@@ -191,9 +191,15 @@ impl Reader<'_, '_> {
     }
 
     /// What might ask for a mapping is refused: anything in `[devices]`, and whole sections.
-    fn unknown_key(&mut self, section: &str, key: &Spanned<Cow<'_, str>>, value: &DeValue<'_>) {
+    fn unknown_key(
+        &mut self,
+        section: &str,
+        key: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) {
+        self.check_ignored_array(value.span().start);
         let (span, key) = (key.span(), key.get_ref());
-        let is_section = match value {
+        let is_section = match value.get_ref() {
             DeValue::Table(_) => true,
             DeValue::Array(array) => array.iter().any(|element| element.get_ref().is_table()),
             _ => false,
@@ -220,6 +226,22 @@ impl Reader<'_, '_> {
                 .warnings
                 .push(Warning::new(Code::UnknownKey, name, message));
         }
+    }
+
+    /// The skeleton of the document has no elements of arrays. Where nobody reads them, they have to
+    /// be TOML all the same.
+    fn check_ignored_array(&mut self, offset: usize) {
+        const KEY: &str = "ignored=";
+        let Some(array) = self.arrays.at(offset) else {
+            return;
+        };
+        let text = format!("{KEY}{}", array.as_written());
+        let (_, errors) = DeTable::parse_recoverable(&text);
+        let moved = errors.iter().map(toml_fault).map(|fault| Fault {
+            offset: (offset + fault.offset).saturating_sub(KEY.len()),
+            ..fault
+        });
+        self.faults.extend(moved);
     }
 
     fn read_number(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<u64> {
@@ -254,11 +276,12 @@ impl Reader<'_, '_> {
     fn read_array(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Element<'_, '_>> {
         let array = self.arrays.at(value.span().start);
         if array.is_none() {
-            let other = value.get_ref().type_str();
-            self.fault(
-                value.span(),
-                format!("{name} is not an array but of type {other}"),
-            );
+            let other = match value.get_ref() {
+                DeValue::Array(_) => "an array of tables",
+                other => other.type_str(),
+            };
+            let text = format!("{name} is not an array of values but of type {other}");
+            self.fault(value.span(), text);
         }
         array
     }

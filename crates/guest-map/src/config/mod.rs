@@ -84,9 +84,15 @@ pub(crate) struct Row<'i> {
 /// What a row asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowKind {
-    Ram { flags: u64, map_type: MapType },
+    Ram {
+        flags: u64,
+        /// `None` where the number was none of them, which is a fault that is noted.
+        map_type: Option<MapType>,
+    },
     Passthrough,
-    Emulated { device_type: u64 },
+    Emulated {
+        device_type: u64,
+    },
 }
 
 /// A row that is a device-tree path.

@@ -69,14 +69,14 @@ impl<'i> Rows<'_, 'i> {
         let [Some(gpa), Some(size), Some(flags), Some(number)] = numbers else {
             return None;
         };
-        let Some(map_type) = MapType::from_configuration(number) else {
+        let map_type = MapType::from_configuration(number);
+        if map_type.is_none() {
             let place = row.place;
             let text = format!(
                 "{place} (guest {gpa:#x} + {size:#x}) has map_type {number:#x}: write 0 (alloc), 1 (identical) or 2 (reserved)"
             );
             self.fault(place.offset, text);
-            return None;
-        };
+        }
         let kind = RowKind::Ram { flags, map_type };
         self.push(
             row,
