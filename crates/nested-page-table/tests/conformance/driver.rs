@@ -146,24 +146,36 @@ impl World {
         cap.up_to().rev().find(fits).expect("a page always fits")
     }
 
-    /// Several operations in one edit, whose invalidation is gathered.
+    /// Several operations whose invalidation is gathered: in one edit, or each in one that is leaked,
+    /// which the next has to make up for. The first allocation of each operation fails once.
     fn batch(&mut self, operations: &[Operation]) {
-        let host = self.variant.host;
-        let mut pending: Vec<&Operation> = operations.iter().rev().collect();
-        let mut done = Vec::new();
+        let (variant, table) = (&self.variant, &mut self.table);
         let mut model = self.model.clone();
-        let variant = &self.variant;
-        self.table.edit(&mut |edit| {
-            while let Some(operation) = pending.pop() {
-                let expected = expect(variant, &model, operation);
-                let (verdict, _) = perform(edit, operation, &mut || host.machine().check());
-                assert_eq!(verdict, expected, "{operation:x?}");
-                if verdict == Verdict::Done {
-                    apply(&mut model, operation);
-                    done.push(operation.clone());
-                }
+        let mut done = Vec::new();
+        let mut step = |edit: &mut dyn Operations, operation: &Operation| {
+            let verdict = perform_at_second_try(variant, edit, operation);
+            assert_eq!(
+                verdict,
+                expect(variant, &model, operation),
+                "{operation:x?}"
+            );
+            if verdict == Verdict::Done {
+                apply(&mut model, operation);
+                done.push(operation.clone());
             }
-        });
+        };
+        if operations.len().is_multiple_of(2) {
+            table.edit(&mut |edit| {
+                operations
+                    .iter()
+                    .for_each(|operation| step(edit, operation))
+            });
+        } else {
+            for operation in operations {
+                table.leaked_edit(&mut |edit| step(edit, operation));
+            }
+            table.edit(&mut |_| ());
+        }
         for operation in &done {
             self.apply(operation);
         }
@@ -407,6 +419,23 @@ fn refuses(variant: &Variant, model: &Model, guest: u64, size: u64, flags: Mappi
         let kept = stretch.flags & MappingFlags::MEMORY_TYPE;
         (variant.check_flags)(kept | flags).is_err()
     })
+}
+
+/// Performs the operation with its first allocation failing, and once more if that was one too many.
+fn perform_at_second_try(
+    variant: &Variant,
+    edit: &mut dyn Operations,
+    operation: &Operation,
+) -> Verdict {
+    let frames = variant.host.simulated_frames();
+    let mut settled = || variant.host.machine().check();
+    frames.fail_at(1, Failure::Once);
+    let (verdict, _) = perform(edit, operation, &mut settled);
+    frames.fail_at(0, Failure::Once);
+    match verdict {
+        Verdict::OutOfMemory => perform(edit, operation, &mut settled).0,
+        other => other,
+    }
 }
 
 /// Performs the operation. `settled` is called when the first leaf is reported, which is when no CPU

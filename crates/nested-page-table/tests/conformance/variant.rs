@@ -62,6 +62,8 @@ pub(crate) trait Operations {
 /// A table whose format is forgotten.
 pub(crate) trait Table {
     fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations));
+    /// The same with an edit that is leaked instead of finished.
+    fn leaked_edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations));
     fn mappings(&self) -> Vec<Mapping>;
     fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping>;
     fn root_register(&self) -> u64;
@@ -105,6 +107,12 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
         let mut edit = NestedPageTable::edit(self);
         work(&mut edit);
         edit.finish();
+    }
+
+    fn leaked_edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations)) {
+        let mut edit = NestedPageTable::edit(self);
+        work(&mut edit);
+        core::mem::forget(edit);
     }
 
     fn mappings(&self) -> Vec<Mapping> {
