@@ -215,6 +215,19 @@ impl Format for Stage2 {
     }
 
     #[inline]
+    fn decode_own(&self, level: Level, bits: u64) -> Entry {
+        let address = HostPhysAddr::new(bits & ADDRESS);
+        if bits & VALID == 0 {
+            Entry::Absent
+        } else if level > Level::PAGE_4K && bits & TABLE_OR_PAGE != 0 {
+            Entry::Table(address)
+        } else {
+            let flags = self.decode_flags(bits);
+            Entry::Leaf(Leaf { address, flags })
+        }
+    }
+
+    #[inline]
     fn with_permissions(&self, _level: Level, bits: u64, flags: MappingFlags) -> u64 {
         let dirty = match (self.is_dirty(bits), flags.contains(MappingFlags::WRITE)) {
             (false, _) => 0,

@@ -108,6 +108,7 @@ impl GStage {
     }
 
     /// The memory type of a leaf, or `None` for the reserved PBMT.
+    #[inline]
     const fn decode_memory_type(&self, bits: u64) -> Option<MemoryType> {
         let memory_type = bits & self.memory_type;
         if memory_type == 0 {
@@ -130,14 +131,19 @@ impl GStage {
         if faults {
             return None;
         }
-        let access = (bits & ACCESS) >> ACCESS_SHIFT;
-        let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
-        let permissions = MappingFlags::from_bits_truncate((access | user) as u32);
-        let flags = permissions.union(self.decode_memory_type(bits)?.flags());
+        let flags = decode_permissions(bits).union(self.decode_memory_type(bits)?.flags());
         Some(Leaf { address, flags })
     }
 }
 
+#[inline]
+fn decode_permissions(bits: u64) -> MappingFlags {
+    let access = (bits & ACCESS) >> ACCESS_SHIFT;
+    let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
+    MappingFlags::from_bits_truncate((access | user) as u32)
+}
+
+#[inline]
 const fn decode_address(bits: u64) -> HostPhysAddr {
     HostPhysAddr::new((bits & PPN) >> PPN_SHIFT << 12)
 }
@@ -205,6 +211,22 @@ impl Format for GStage {
             return Entry::Absent;
         }
         Entry::Table(decode_address(bits))
+    }
+
+    #[inline]
+    fn decode_own(&self, level: Level, bits: u64) -> Entry {
+        let address = decode_address(bits);
+        if bits & VALID == 0 {
+            return Entry::Absent;
+        }
+        if level > Level::PAGE_4K && bits & ACCESS == 0 {
+            return Entry::Table(address);
+        }
+        let memory_type = self
+            .decode_memory_type(bits)
+            .map_or(MappingFlags::empty(), MemoryType::flags);
+        let flags = decode_permissions(bits).union(memory_type);
+        Entry::Leaf(Leaf { address, flags })
     }
 
     #[inline]

@@ -237,6 +237,28 @@ impl Format for Ept {
         }
     }
 
+    /// What allows fetches in user mode allows them in supervisor mode too, so that bits 2:0 tell
+    /// whether an entry is present.
+    #[inline]
+    fn decode_own(&self, level: Level, bits: u64) -> Entry {
+        if bits & ACCESS == 0 {
+            return Entry::Absent;
+        }
+        let address = HostPhysAddr::new(bits & self.address);
+        if level > Level::PAGE_4K && bits & LARGE == 0 {
+            return Entry::Table(address);
+        }
+        let memory_type = match bits & (MEMORY_TYPE | IGNORE_PAT) {
+            DEVICE => MappingFlags::DEVICE,
+            UNCACHED => MappingFlags::UNCACHED,
+            _ => MappingFlags::empty(),
+        };
+        let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
+        let permissions = MappingFlags::from_bits_truncate((bits & ACCESS | user) as u32);
+        let flags = permissions.union(memory_type);
+        Entry::Leaf(Leaf { address, flags })
+    }
+
     #[inline]
     fn with_permissions(&self, _level: Level, bits: u64, flags: MappingFlags) -> u64 {
         bits & !PERMISSIONS | self.permission_bits(flags)

@@ -31,6 +31,9 @@ use crate::level::Level;
 ///    address_bits(address)`, and `address_bits` is linear: the bits of a sum of disjoint addresses
 ///    are the sum of their bits.
 /// 5. No bit that the architecture reserves is set.
+/// 6. `decode_own` is `decode` for every word that the format makes.
+/// 7. `with_permissions` changes no bit of the address, and the same bits in leaves of one level that
+///    differ in nothing but their address.
 pub trait Format: Copy + Debug + Send + Sync + 'static {
     /// The shape of the table.
     fn geometry(&self) -> &Geometry;
@@ -71,6 +74,16 @@ pub trait Format: Copy + Debug + Send + Sync + 'static {
     /// What the hardware makes of `bits` in an entry of `level`. Total: bits that no encoder made
     /// decode to something, or to absent, without a panic.
     fn decode(&self, level: Level, bits: u64) -> Entry;
+
+    /// [`decode`](Self::decode) for words that this format made: 0, retired words, and what
+    /// [`encode_leaf`](Self::encode_leaf), [`encode_table`](Self::encode_table),
+    /// [`with_permissions`](Self::with_permissions) and [`split_leaf`](Self::split_leaf) returned,
+    /// with whatever accessed and dirty state the hardware added. The walker meets no others in its
+    /// tables, so this may leave out every check of what the format never writes.
+    #[inline]
+    fn decode_own(&self, level: Level, bits: u64) -> Entry {
+        self.decode(level, bits)
+    }
 
     /// The leaf `bits` with the permissions (`READ`, `WRITE`, `EXECUTE`, `USER`) of `flags`. Address,
     /// memory type, accessed and dirty state stay, except that a format without tracking presets

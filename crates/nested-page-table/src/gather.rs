@@ -7,10 +7,9 @@ use crate::invalidation::{AddressSpaceId, InvalidatedRange, Invalidation, Scope}
 /// The changes that wait for their invalidation, in the order in which they were made.
 #[derive(Debug)]
 pub(crate) struct Gather {
+    /// What was changed. After an overflow: one range that covers every change.
     request: Invalidation,
-    /// The smallest range that covers every change, and what it needs altogether.
-    hull: Option<InvalidatedRange>,
-    /// More ranges than a request can name.
+    /// There were more ranges than a request can name.
     overflowed: bool,
     /// Entries hold notes that the sweep after the invalidation has to look at.
     retired: bool,
@@ -22,7 +21,6 @@ impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
         Self {
             request: Invalidation::everything(space, Scope::AllCpus),
-            hull: None,
             overflowed: false,
             retired: false,
             stored: false,
@@ -43,21 +41,28 @@ impl Gather {
 
     /// Adds a changed range. One that touches the newest and changed in the same way is joined to
     /// it.
+    #[inline]
     pub(crate) fn add(&mut self, changed: InvalidatedRange) {
-        self.hull = Some(match self.hull {
-            None => changed,
-            Some(hull) => hull.joined(&changed),
-        });
+        if self.request.covers_everything() {
+            self.request.push(changed);
+        } else {
+            self.add_to_others(changed);
+        }
+    }
+
+    fn add_to_others(&mut self, changed: InvalidatedRange) {
         let joined = self
             .request
             .newest()
-            .is_some_and(|newest| join(newest, &changed));
-        if !joined && !self.request.push(changed) {
+            .is_some_and(|newest| !self.overflowed && join(newest, &changed));
+        if !joined && (self.overflowed || !self.request.push(changed)) {
             self.overflowed = true;
+            self.request.join_all(&changed);
         }
     }
 
     /// Adds what an operation changed altogether.
+    #[inline]
     pub(crate) fn add_all(&mut self, changes: Changes) {
         if let Some(changed) = changes.joined {
             self.add(changed);
@@ -65,13 +70,16 @@ impl Gather {
     }
 
     /// Whether a change in `range` waits for its invalidation.
+    #[inline]
     pub(crate) fn overlaps(&self, range: &GuestPhysRange) -> bool {
-        let hit = |changed: &InvalidatedRange| changed.range.overlaps(range);
-        match &self.hull {
-            None => false,
-            Some(hull) if self.overflowed => hit(hull),
-            Some(_) => self.request.ranges().iter().any(hit),
-        }
+        let mut ranges = self.request.ranges().iter();
+        ranges.any(|changed| changed.range.overlaps(range))
+    }
+
+    /// Whether nothing was changed or stored.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.request.covers_everything() && !self.stored
     }
 
     /// Whether stores wait to be published.
@@ -80,19 +88,34 @@ impl Gather {
         self.stored
     }
 
-    /// Empties the gather and returns the request that covers it, if anything was changed, and the
-    /// range to sweep, if entries hold notes.
-    pub(crate) fn take(&mut self) -> (Option<Invalidation>, Option<GuestPhysRange>) {
-        let space = self.request.space();
-        let taken = core::mem::replace(self, Self::new(space));
-        let Some(hull) = taken.hull else {
-            return (None, None);
-        };
-        let request = match taken.overflowed {
-            true => Invalidation::everything(space, Scope::AllCpus),
-            false => taken.request,
-        };
-        (Some(request), taken.retired.then_some(hull.range))
+    /// Whether entries hold notes.
+    #[inline]
+    pub(crate) fn has_retired(&self) -> bool {
+        self.retired
+    }
+
+    /// Calls `invalidate` with what covers every change, if there was any.
+    #[inline]
+    pub(crate) fn request(&self, invalidate: impl FnOnce(&Invalidation)) {
+        if self.overflowed {
+            let space = self.request.space();
+            invalidate(&Invalidation::everything(space, Scope::AllCpus));
+        } else if !self.request.covers_everything() {
+            invalidate(&self.request);
+        }
+    }
+
+    /// The ranges that were changed.
+    #[inline]
+    pub(crate) fn ranges(&self) -> &[InvalidatedRange] {
+        self.request.ranges()
+    }
+
+    /// Forgets everything: it was carried out.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.request.clear();
+        (self.overflowed, self.retired, self.stored) = (false, false, false);
     }
 }
 

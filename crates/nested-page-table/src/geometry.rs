@@ -7,6 +7,8 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
 use crate::level::Level;
 
 const PAGE_SHIFT: u8 = 12;
+/// A table below the root is a frame of 512 entries.
+const FRAME_INDEX_BITS: u8 = 9;
 const ENTRY_SHIFT: u8 = 3;
 
 /// The shape of a nested page table, as numbers that a backend chooses once at construction.
@@ -15,9 +17,8 @@ const ENTRY_SHIFT: u8 = 3;
 /// roots with 11 bits, AArch64 roots of 2 to 16 tables with 10 to 13 bits) is no special case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    shifts: [u8; Level::COUNT],
-    index_bits: [u8; Level::COUNT],
     root: Level,
+    root_index_bits: u8,
     largest_leaf: Level,
     input_bits: u8,
     output_bits: u8,
@@ -95,34 +96,22 @@ impl Geometry {
         if !(PAGE_SHIFT..=56).contains(&output_bits) {
             return Err(GeometryError::OutputBits { output_bits });
         }
-        let mut geometry = Self {
-            shifts: [0; Level::COUNT],
-            index_bits: [0; Level::COUNT],
-            root,
-            largest_leaf,
-            input_bits: PAGE_SHIFT,
-            output_bits,
-        };
+        let mut input_bits = PAGE_SHIFT;
         for (level, &bits) in root.up_to().zip(index_bits) {
-            geometry.add_level(level, bits)?;
+            let wrong_size = level < root && bits != FRAME_INDEX_BITS;
+            let sum = input_bits.checked_add(bits).filter(|&sum| sum < 64);
+            let (Some(sum), false, 1..) = (sum, wrong_size, bits) else {
+                return Err(GeometryError::IndexBits { index_bits: bits });
+            };
+            input_bits = sum;
         }
-        Ok(geometry)
-    }
-
-    fn add_level(&mut self, level: Level, bits: u8) -> Result<(), GeometryError> {
-        let wrong_size = level < self.root && bits != 9;
-        let sum = self.input_bits.checked_add(bits).filter(|&sum| sum < 64);
-        let (Some(sum), false, 1..) = (sum, wrong_size, bits) else {
-            return Err(GeometryError::IndexBits { index_bits: bits });
-        };
-        let number = usize::from(level.number());
-        if let (Some(shift), Some(index)) =
-            (self.shifts.get_mut(number), self.index_bits.get_mut(number))
-        {
-            (*shift, *index) = (self.input_bits, bits);
-        }
-        self.input_bits = sum;
-        Ok(())
+        Ok(Self {
+            root,
+            root_index_bits: index_bits.last().copied().unwrap_or(0),
+            largest_leaf,
+            input_bits,
+            output_bits,
+        })
     }
 
     /// The level of the root table's entries.
@@ -163,39 +152,33 @@ impl Geometry {
     /// The number of address bits below the index of `level`: an entry maps `1 << shift` bytes.
     #[inline]
     #[must_use]
-    pub fn shift(&self, level: Level) -> u32 {
-        // A level is below Level::COUNT, so the default is never taken.
-        u32::from(
-            self.shifts
-                .get(usize::from(level.number()))
-                .copied()
-                .unwrap_or(0),
-        ) & 63
+    pub const fn shift(&self, level: Level) -> u32 {
+        // At most 12 + 4 * 9.
+        (PAGE_SHIFT + FRAME_INDEX_BITS * level.number()) as u32
     }
 
     /// The bytes that an entry of `level` maps.
     #[inline]
     #[must_use]
-    pub fn entry_size(&self, level: Level) -> u64 {
+    pub const fn entry_size(&self, level: Level) -> u64 {
         1 << self.shift(level)
     }
 
     /// The width of the index into a table of `level`, in bits.
     #[inline]
     #[must_use]
-    pub fn index_bits(&self, level: Level) -> u32 {
-        u32::from(
-            self.index_bits
-                .get(usize::from(level.number()))
-                .copied()
-                .unwrap_or(0),
-        ) & 63
+    pub const fn index_bits(&self, level: Level) -> u32 {
+        if level.number() == self.root.number() {
+            self.root_index_bits as u32 & 63
+        } else {
+            FRAME_INDEX_BITS as u32
+        }
     }
 
     /// The number of entries in a table of `level`.
     #[inline]
     #[must_use]
-    pub fn entries(&self, level: Level) -> usize {
+    pub const fn entries(&self, level: Level) -> usize {
         1 << self.index_bits(level)
     }
 

@@ -117,6 +117,7 @@ impl Invalidation {
     }
 
     /// Adds a range if there is room.
+    #[inline]
     pub(crate) fn push(&mut self, range: InvalidatedRange) -> bool {
         match self.ranges.get_mut(self.count) {
             Some(slot) => {
@@ -126,6 +127,22 @@ impl Invalidation {
             }
             None => false,
         }
+    }
+
+    /// Empties the request.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Replaces every range, and `range`, by one that covers them all.
+    pub(crate) fn join_all(&mut self, range: &InvalidatedRange) {
+        let joined = self
+            .ranges()
+            .iter()
+            .fold(*range, |all, one| all.joined(one));
+        self.clear();
+        self.push(joined);
     }
 
     /// The range that was added last.

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
 
 use crate::edit::Edit;
@@ -16,12 +16,12 @@ use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
 use crate::mapping::Mapping;
 use crate::release;
-use crate::reserve::{FRAME_WORDS, Reserve};
+use crate::reserve::Reserve;
 use crate::retired::Retired;
 use crate::slots::{Slot, slots, tables_below};
 use crate::tables::{Table, Tables};
 use crate::visit;
-use crate::words;
+use crate::words::{self, FRAME_WORDS};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Maps `guest` to the host memory from `host` on, with the largest leaves that alignment, the
@@ -39,7 +39,58 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`MapError::Flags`]: the flags mean nothing, or the format cannot express them.
     /// - [`MapError::Conflict`]: something is mapped in the range; the first such leaf is named.
     /// - [`MapError::OutOfMemory`]: there are not enough frames for tables.
+    #[inline]
     pub fn map(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError> {
+        if self.map_one_page(guest, host, flags) {
+            return Ok(());
+        }
+        self.map_range(guest, host, flags)
+    }
+
+    /// Maps one page where this takes one store: its table is there, its entry is absent, nothing
+    /// pending concerns it. Says whether it did; otherwise nothing was changed.
+    #[inline]
+    fn map_one_page(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> bool {
+        let (tables, gather) = (&self.table.tables, &mut self.table.gather);
+        let is_page = guest.size() == PAGE_SIZE_4K
+            && guest.start().is_aligned_4k()
+            && host.is_aligned_4k()
+            && host.fits_in(tables.geometry().output_bits());
+        let (true, Some(attributes)) = (is_page, self.table.page_attributes.of(tables, flags))
+        else {
+            return false;
+        };
+        let Some(entry) = tables.page_entry(guest.start()) else {
+            return false;
+        };
+        if entry.load(Ordering::Relaxed) != 0 || gather.overlaps(&guest) {
+            return false;
+        }
+        let bits = attributes | tables.format.address_bits(host);
+        entry.store(bits, Ordering::Release);
+        gather.note_stored();
+        if tables.format.rules().fresh_needs_invalidation {
+            gather.add(InvalidatedRange::leaves(
+                guest,
+                Level::PAGE_4K,
+                Change::Fresh,
+            ));
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn map_range(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,

@@ -1,6 +1,6 @@
 //! Changing the permissions of a range in place.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
 use guest_addr::GuestPhysRange;
 use mapping_flags::MappingFlags;
@@ -16,6 +16,7 @@ use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
 use crate::mapping::Mapping;
 use crate::reserve::Reserve;
+use crate::rewrite::Rewrite;
 use crate::slots::{Slot, slots, tables_below};
 use crate::split::{Action, Operation};
 use crate::tables::{Table, Tables};
@@ -214,61 +215,13 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
         flags: MappingFlags,
     ) {
         let format = self.tables.format;
-        let change = if format.rules().hardware_writes_entries {
-            store_permissions(&format, level, words, flags, |word, _| {
-                let update = |bits| Some(format.with_permissions(level, bits, flags));
-                // The closure never declines, so this never fails.
-                let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, update);
-            })
-        } else {
-            store_permissions(&format, level, words, flags, |word, bits| {
-                word.store(bits, Ordering::Relaxed);
-            })
+        let Some(change) = Rewrite::new(&format, level, flags).all(words) else {
+            return;
         };
-        let Some(change) = change else { return };
         self.gather.note_stored();
         if change == Change::Removed || format.rules().raised_needs_invalidation {
             self.changes
                 .add(InvalidatedRange::leaves(range, level, change));
         }
-    }
-}
-
-/// Stores new permissions where they differ and returns the most severe change.
-#[inline]
-fn store_permissions<F: Format>(
-    format: &F,
-    level: Level,
-    words: &[AtomicU64],
-    flags: MappingFlags,
-    store: impl Fn(&AtomicU64, u64),
-) -> Option<Change> {
-    let mut worst = None;
-    // Leaves with equal old flags differ from their new words in the same bits: judged once.
-    let mut judged = 0;
-    for word in words {
-        let old = word.load(Ordering::Relaxed);
-        let Entry::Leaf(leaf) = format.decode(level, old) else {
-            continue;
-        };
-        let new = format.with_permissions(level, old, flags);
-        if new == old {
-            continue;
-        }
-        store(word, new);
-        if new ^ old != judged {
-            judged = new ^ old;
-            worst = worst.max(Some(change_between(leaf.flags, flags)));
-        }
-    }
-    worst
-}
-
-/// What it means for a leaf with the flags `old` to get the permissions `new`.
-fn change_between(old: MappingFlags, new: MappingFlags) -> Change {
-    if new.contains(old.intersection(MappingFlags::PERMISSIONS)) {
-        Change::Raised
-    } else {
-        Change::Removed
     }
 }

@@ -19,22 +19,41 @@ use crate::tables::{Table, Tables};
 /// Who wants to hear of unmapped leaves.
 pub(crate) type Report<'a> = Option<&'a mut dyn FnMut(UnmappedLeaf)>;
 
-/// Publishes stores, invalidates everything gathered in one batch, and only then sweeps the range
+/// Publishes stores, invalidates everything gathered in one batch, and only then sweeps what changed
 /// for retired entries: leaves are reported, tables given back.
+#[inline]
 pub(crate) fn flush<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
     report: &mut Report<'_>,
 ) {
+    if gather.is_idle() {
+        return;
+    }
     if gather.has_stores() {
         tables.format.publish();
     }
-    let (request, retired) = gather.take();
-    if let Some(request) = request {
-        tables.host.invalidate(&request);
+    gather.request(|request| tables.host.invalidate(request));
+    if gather.has_retired() {
+        sweep_all(tables, gather, report);
     }
-    if let Some(range) = retired {
-        sweep(tables, tables.lowest_over(&range), range, report);
+    gather.clear();
+}
+
+/// Sweeps every range that was gathered.
+#[inline(never)]
+fn sweep_all<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &Gather,
+    report: &mut Report<'_>,
+) {
+    for changed in gather.ranges() {
+        sweep(
+            tables,
+            tables.lowest_over(&changed.range),
+            changed.range,
+            report,
+        );
     }
 }
 

@@ -10,10 +10,7 @@ use crate::format::Format;
 use crate::frames::HostFrames;
 use crate::host::TableHost;
 use crate::tables::Tables;
-use crate::words;
-
-/// The entries of a table of one frame.
-pub(crate) const FRAME_WORDS: usize = 512;
+use crate::words::{self, FRAME_WORDS};
 
 /// A stack of unused frames, chained through themselves. Dropping it gives them back.
 ///

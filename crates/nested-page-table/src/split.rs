@@ -12,11 +12,11 @@ use crate::gather::{Changes, Gather};
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange, Invalidation, Scope};
 use crate::level::Level;
-use crate::reserve::{FRAME_WORDS, Reserve};
+use crate::reserve::Reserve;
 use crate::retired::Retired;
 use crate::slots::{Slot, slots};
 use crate::tables::Tables;
-use crate::words;
+use crate::words::{self, FRAME_WORDS};
 
 /// What happens to the leaves in the range of an operation.
 #[derive(Clone, Copy, Debug)]

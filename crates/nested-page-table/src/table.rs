@@ -18,6 +18,7 @@ use crate::geometry::Geometry;
 use crate::host::TableHost;
 use crate::invalidation::AddressSpaceId;
 use crate::mapping::{Mapping, UnmappedLeaf};
+use crate::page_attributes::PageAttributes;
 use crate::policy::LeafPolicy;
 use crate::release;
 use crate::tables::Tables;
@@ -38,6 +39,7 @@ use crate::tables::Tables;
 pub struct NestedPageTable<F: Format, H: TableHost> {
     pub(crate) tables: Tables<F, H>,
     pub(crate) gather: Gather,
+    pub(crate) page_attributes: PageAttributes,
 }
 
 impl<F: Format, H: TableHost> NestedPageTable<F, H> {
@@ -69,6 +71,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         Ok(Self {
             tables,
             gather: Gather::new(space),
+            page_attributes: PageAttributes::default(),
         })
     }
 
@@ -179,10 +182,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// included. One load for each level.
     #[inline]
     pub fn translate(&self, address: GuestPhysAddr) -> Option<Mapping> {
-        if !address.fits_in(self.geometry().input_bits()) {
-            return None;
-        }
-        self.tables.leaf_below(self.tables.root(), address)
+        self.tables.leaf(address)
     }
 }
 

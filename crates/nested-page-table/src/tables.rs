@@ -17,7 +17,7 @@ use crate::level::Level;
 use crate::mapping::Mapping;
 use crate::policy::LeafPolicy;
 use crate::slots::span_of;
-use crate::words;
+use crate::words::{self, FRAME_WORDS};
 
 /// A table that is linked into the tree, or the root.
 ///
@@ -27,6 +27,15 @@ use crate::words;
 pub(crate) struct Table {
     pub(crate) address: HostPhysAddr,
     pub(crate) level: Level,
+}
+
+/// Where the walk of an address ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<'t> {
+    pub(crate) level: Level,
+    pub(crate) entry: &'t AtomicU64,
+    /// What the entry means: not a table.
+    pub(crate) found: Entry,
 }
 
 /// A tree of tables and what is needed to read it.
@@ -90,9 +99,63 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             .get(self.geometry().index(table.level, address))
     }
 
+    /// The entries of a table below the root.
+    #[inline]
+    fn frame_entries(&self, table: Table) -> &[AtomicU64; FRAME_WORDS] {
+        // SAFETY: as for `entries`; tables below the root are whole frames.
+        unsafe { words::live_frame(self.frames(), table.address) }
+    }
+
     #[inline]
     pub(crate) fn decode(&self, level: Level, entry: &AtomicU64) -> Entry {
-        self.format.decode(level, entry.load(Ordering::Acquire))
+        self.format.decode_own(level, entry.load(Ordering::Acquire))
+    }
+
+    /// Follows tables down to the entry that ends the walk of `address`: a leaf, or absent. `None`
+    /// beyond the input width.
+    #[inline]
+    pub(crate) fn walk(&self, address: GuestPhysAddr) -> Option<Step<'_>> {
+        let root = self.root();
+        let number = address.as_u64() >> self.geometry().shift(root.level);
+        // The index of the root has all bits above those of the other levels, so that it is out of
+        // bounds where the address is too wide.
+        let entry = self.entries(root).get(number as usize)?;
+        Some(self.walk_below(root.level, entry, address))
+    }
+
+    /// The same from an entry of `level` on.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the remainder is in bounds")]
+    fn walk_below<'t>(
+        &'t self,
+        mut level: Level,
+        mut entry: &'t AtomicU64,
+        address: GuestPhysAddr,
+    ) -> Step<'t> {
+        loop {
+            let found = self.decode(level, entry);
+            let (Entry::Table(next), Some(below)) = (found, level.below()) else {
+                return Step {
+                    level,
+                    entry,
+                    found,
+                };
+            };
+            level = below;
+            let number = address.as_u64() >> self.geometry().shift(level);
+            let table = Table {
+                address: next,
+                level,
+            };
+            entry = &self.frame_entries(table)[number as usize % FRAME_WORDS];
+        }
+    }
+
+    /// The entry of 4 KiB for `address`, if there is a table for it.
+    #[inline]
+    pub(crate) fn page_entry(&self, address: GuestPhysAddr) -> Option<&AtomicU64> {
+        let step = self.walk(address)?;
+        (step.level == Level::PAGE_4K).then_some(step.entry)
     }
 
     /// The lowest table of which `range` is a part, and not all: where the range covers all that a
@@ -120,25 +183,19 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         }
     }
 
-    /// The leaf below `table` that translates `address`.
+    /// The leaf that translates `address`.
     #[inline]
-    pub(crate) fn leaf_below(&self, mut table: Table, address: GuestPhysAddr) -> Option<Mapping> {
-        loop {
-            match self.decode(table.level, self.entry(table, address)?) {
-                Entry::Absent => return None,
-                Entry::Table(next) => table = self.child(table, next)?,
-                Entry::Leaf(leaf) => {
-                    let guest = span_of(self.geometry(), table.level, address);
-                    let (host, flags, level) = (leaf.address, leaf.flags, table.level);
-                    return Some(Mapping {
-                        guest,
-                        host,
-                        flags,
-                        level,
-                    });
-                }
-            }
-        }
+    pub(crate) fn leaf(&self, address: GuestPhysAddr) -> Option<Mapping> {
+        let step = self.walk(address)?;
+        let Entry::Leaf(leaf) = step.found else {
+            return None;
+        };
+        Some(Mapping {
+            guest: span_of(self.geometry(), step.level, address),
+            host: leaf.address,
+            flags: leaf.flags,
+            level: step.level,
+        })
     }
 
     /// The highest level for a leaf with `flags` where guest and host address differ by `delta`.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, PAGE_SIZE_4K};
 
 use crate::edit::Edit;
 use crate::entry::Entry;
@@ -33,7 +33,40 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`UnmapError::Unaligned`]: the range does not begin and end at multiples of 4 KiB.
     /// - [`UnmapError::GuestTooWide`]: the range goes beyond the input width.
     /// - [`UnmapError::OutOfMemory`]: there are not enough frames to split the leaves at the edges.
+    #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        if self.unmap_one_page(&guest) {
+            return Ok(());
+        }
+        self.unmap_range(guest)
+    }
+
+    /// Unmaps one page where this takes one store: there is an entry of 4 KiB for it, and a leaf in
+    /// it. Says whether it did; otherwise nothing was changed.
+    #[inline]
+    fn unmap_one_page(&mut self, guest: &GuestPhysRange) -> bool {
+        if guest.size() != PAGE_SIZE_4K || !guest.start().is_aligned_4k() {
+            return false;
+        }
+        let (tables, gather) = self.parts();
+        let Some(step) = tables.walk(guest.start()) else {
+            return false;
+        };
+        if step.level != Level::PAGE_4K || !matches!(step.found, Entry::Leaf(_)) {
+            return false;
+        }
+        step.entry.store(0, Ordering::Relaxed);
+        gather.note_stored();
+        gather.add(InvalidatedRange::leaves(
+            *guest,
+            Level::PAGE_4K,
+            Change::Removed,
+        ));
+        true
+    }
+
+    #[inline(never)]
+    fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
         self.remove(guest, Action::Clear)
     }
@@ -100,10 +133,13 @@ pub(crate) fn edge_tables<F: Format, H: TableHost>(
     top: Table,
     range: &GuestPhysRange,
 ) -> u64 {
-    let at_start = cut_leaf(tables, top, range, range.start());
+    if top.level == Level::PAGE_4K {
+        return 0;
+    }
+    let at_start = cut_leaf(tables, range, range.start());
     let at_end = match at_start {
         Some((span, _)) if span.contains(range.last()) => None,
-        _ => cut_leaf(tables, top, range, range.last()),
+        _ => cut_leaf(tables, range, range.last()),
     };
     let count = |(span, level): (GuestPhysRange, Level)| {
         let portion = span.intersection(range)?;
@@ -119,14 +155,10 @@ pub(crate) fn edge_tables<F: Format, H: TableHost>(
 /// The leaf at `address`, if it reaches beyond `range`.
 fn cut_leaf<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    top: Table,
     range: &GuestPhysRange,
     address: GuestPhysAddr,
 ) -> Option<(GuestPhysRange, Level)> {
-    if top.level == Level::PAGE_4K {
-        return None;
-    }
-    let leaf = tables.leaf_below(top, address)?;
+    let leaf = tables.leaf(address)?;
     (!range.contains_range(&leaf.guest)).then_some((leaf.guest, leaf.level))
 }
 

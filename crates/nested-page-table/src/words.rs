@@ -11,6 +11,9 @@ use guest_addr::HostPhysAddr;
 
 use crate::frames::HostFrames;
 
+/// The entries of a table of one frame.
+pub(crate) const FRAME_WORDS: usize = 512;
+
 /// The `count` entries of a live table: one that walkers may read and change.
 ///
 /// # Safety
@@ -18,6 +21,7 @@ use crate::frames::HostFrames;
 /// - `table` is the start of a table of `count` entries that came from `frames`, and stays out for
 ///   `'a`.
 /// - For `'a` nobody holds a [`private`] slice of the same table.
+#[inline]
 pub(crate) unsafe fn live<H: HostFrames>(
     frames: &H,
     table: HostPhysAddr,
@@ -26,6 +30,20 @@ pub(crate) unsafe fn live<H: HostFrames>(
     // SAFETY: by the caller's first condition and the contract of `HostFrames::pointer` the memory
     // is valid for `count` words and aligned to 4 KiB; all access to it is atomic by the second.
     unsafe { slice::from_raw_parts(frames.pointer(table).cast::<AtomicU64>().as_ptr(), count) }
+}
+
+/// The entries of a live table of one frame.
+///
+/// # Safety
+///
+/// Those of [`live`] for [`FRAME_WORDS`] entries.
+#[inline]
+pub(crate) unsafe fn live_frame<H: HostFrames>(
+    frames: &H,
+    table: HostPhysAddr,
+) -> &[AtomicU64; FRAME_WORDS] {
+    // SAFETY: as for `live`.
+    unsafe { frames.pointer(table).cast().as_ref() }
 }
 
 /// The `count` entries of a table that no walker can reach yet.
@@ -39,6 +57,7 @@ pub(crate) unsafe fn live<H: HostFrames>(
     clippy::mut_from_ref,
     reason = "the words belong to the run, not to the allocator"
 )]
+#[inline]
 pub(crate) unsafe fn private<H: HostFrames>(
     frames: &H,
     table: HostPhysAddr,

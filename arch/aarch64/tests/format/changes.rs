@@ -4,7 +4,7 @@ use mapping_flags::MappingFlags;
 use nested_page_table::{Format, Leaf, Level};
 use nested_paging_aarch64::Stage2;
 
-use crate::common::{LEAF_LEVELS, accepted_flags, addresses, formats, leaf_of};
+use crate::common::{LEAF_LEVELS, accepted_flags, addresses, decode_made, formats, leaf_of};
 
 const ACCESS_FLAG: u64 = 1 << 10;
 const WRITE: u64 = 1 << 7;
@@ -39,7 +39,11 @@ fn hardware_updates_change_neither_address_nor_flags() {
     for format in formats() {
         for level in LEAF_LEVELS {
             for (leaf, bits) in leaves(format, level) {
-                assert_eq!(leaf_of(format.decode(level, bits)), leaf, "{bits:#x}");
+                assert_eq!(
+                    leaf_of(decode_made(&format, level, bits)),
+                    leaf,
+                    "{bits:#x}"
+                );
             }
         }
     }
@@ -56,7 +60,7 @@ fn with_permissions_changes_permissions_and_nothing_else() {
                     let flags =
                         new & MappingFlags::PERMISSIONS | leaf.flags & MappingFlags::MEMORY_TYPE;
                     let expected = Leaf { flags, ..leaf };
-                    assert_eq!(leaf_of(format.decode(level, changed)), expected);
+                    assert_eq!(leaf_of(decode_made(&format, level, changed)), expected);
                     assert_eq!(format.is_accessed(changed), format.is_accessed(bits));
                     let becomes_dirty = preset && new.contains(MappingFlags::WRITE);
                     let dirty = format.is_dirty(bits) || becomes_dirty;
@@ -98,7 +102,7 @@ fn a_split_leaf_means_the_same() {
                     let offset = index * child_size;
                     let address = leaf.address.checked_add(offset).unwrap();
                     let child = first + format.address_bits(guest_addr::HostPhysAddr::new(offset));
-                    let decoded = leaf_of(format.decode(below, child));
+                    let decoded = leaf_of(decode_made(&format, below, child));
                     assert_eq!(decoded, Leaf { address, ..leaf });
                     assert_eq!(format.is_accessed(child), format.is_accessed(bits));
                     assert_eq!(format.is_dirty(child), format.is_dirty(bits));

@@ -2,7 +2,7 @@
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::MappingFlags;
-use nested_page_table::{Entry, Leaf, Level};
+use nested_page_table::{Entry, Format, Leaf, Level};
 use nested_paging_aarch64::{Capabilities, Mode, Stage2};
 
 pub(crate) const LEAF_LEVELS: [Level; 3] = [Level::PAGE_4K, Level::BLOCK_2M, Level::BLOCK_1G];
@@ -42,6 +42,13 @@ pub(crate) fn addresses(level: Level) -> impl Iterator<Item = HostPhysAddr> {
     [0, 1, 2, 3, 0x155, (1 << 48) / size - 1]
         .into_iter()
         .map(move |number| HostPhysAddr::new(number * size))
+}
+
+/// What `bits`, which the format made, decode to, by both ways. (Law 6.)
+pub(crate) fn decode_made(format: &Stage2, level: Level, bits: u64) -> Entry {
+    let entry = format.decode(level, bits);
+    assert_eq!(format.decode_own(level, bits), entry, "{bits:#x}");
+    entry
 }
 
 pub(crate) fn leaf_of(entry: Entry) -> Leaf {
