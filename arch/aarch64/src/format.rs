@@ -214,13 +214,14 @@ impl Format for Stage2 {
         }
     }
 
+    /// The low byte of a descriptor tells a table, which has no attributes, from all others.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
         let address = HostPhysAddr::new(bits & ADDRESS);
-        if bits & VALID == 0 {
-            Entry::Absent
-        } else if level > Level::PAGE_4K && bits & TABLE_OR_PAGE != 0 {
+        if level > Level::PAGE_4K && bits & 0xff == TABLE_OR_PAGE | VALID {
             Entry::Table(address)
+        } else if bits & VALID == 0 {
+            Entry::Absent
         } else {
             let flags = self.decode_flags(bits);
             Entry::Leaf(Leaf { address, flags })

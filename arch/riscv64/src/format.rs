@@ -213,14 +213,15 @@ impl Format for GStage {
         Entry::Table(decode_address(bits))
     }
 
+    /// The low byte of an entry tells a table, in which only V is set, from all others.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
         let address = decode_address(bits);
+        if level > Level::PAGE_4K && bits & 0xff == VALID {
+            return Entry::Table(address);
+        }
         if bits & VALID == 0 {
             return Entry::Absent;
-        }
-        if level > Level::PAGE_4K && bits & ACCESS == 0 {
-            return Entry::Table(address);
         }
         let memory_type = self
             .decode_memory_type(bits)

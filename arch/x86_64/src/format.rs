@@ -237,16 +237,16 @@ impl Format for Ept {
         }
     }
 
-    /// What allows fetches in user mode allows them in supervisor mode too, so that bits 2:0 tell
-    /// whether an entry is present.
+    /// The low byte of an entry tells a table, whose bit 7 is clear, from all others; and bits 2:0
+    /// whether it is present, since what allows fetches in user mode allows them in supervisor mode.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
+        let address = HostPhysAddr::new(bits & self.address);
+        if level > Level::PAGE_4K && bits & 0xff == ACCESS {
+            return Entry::Table(address);
+        }
         if bits & ACCESS == 0 {
             return Entry::Absent;
-        }
-        let address = HostPhysAddr::new(bits & self.address);
-        if level > Level::PAGE_4K && bits & LARGE == 0 {
-            return Entry::Table(address);
         }
         let memory_type = match bits & (MEMORY_TYPE | IGNORE_PAT) {
             DEVICE => MappingFlags::DEVICE,

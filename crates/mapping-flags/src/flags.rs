@@ -74,6 +74,7 @@ impl MappingFlags {
     /// - [`FlagsError::WriteWithoutRead`]: `WRITE` is set and `READ` is not.
     /// - [`FlagsError::DeviceExecute`]: `DEVICE` and `EXECUTE` are both set.
     /// - [`FlagsError::DeviceUncached`]: `DEVICE` and `UNCACHED` are both set.
+    #[inline]
     pub const fn validate(self) -> Result<Self, FlagsError> {
         let unknown = self.difference(Self::all());
         if !unknown.is_empty() {

@@ -39,17 +39,18 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
         drop(self);
     }
 
-    /// The tree and what waits for its invalidation, borrowed apart.
+    /// The tree and what waits for its invalidation, borrowed apart, for a change that may unlink
+    /// tables.
     #[inline]
     pub(crate) fn parts(&mut self) -> (&Tables<F, H>, &mut Gather) {
+        self.table.recent.forget();
         (&self.table.tables, &mut self.table.gather)
     }
 
     /// Carries out the pending batch.
     #[inline]
     pub(crate) fn flush(&mut self) {
-        let (tables, gather) = self.parts();
-        release::flush(tables, gather, &mut None);
+        release::flush(&self.table.tables, &mut self.table.gather, &mut None);
     }
 
     /// Carries out the pending batch if it concerns `range`.

@@ -2,61 +2,93 @@
 
 use guest_addr::GuestPhysRange;
 
-use crate::invalidation::{AddressSpaceId, InvalidatedRange, Invalidation, Scope};
+use crate::invalidation::{AddressSpaceId, Change, InvalidatedRange, Invalidation, Scope};
+use crate::level::Level;
 
 /// The changes that wait for their invalidation, in the order in which they were made.
 #[derive(Debug)]
 pub(crate) struct Gather {
     /// What was changed. After an overflow: one range that covers every change.
     request: Invalidation,
-    /// There were more ranges than a request can name.
-    overflowed: bool,
-    /// Entries hold notes that the sweep after the invalidation has to look at.
-    retired: bool,
-    /// Stores were made that walkers have to see.
-    stored: bool,
+    noted: u8,
 }
+
+/// The request has a range.
+const CHANGED: u8 = 1 << 0;
+/// Stores were made that walkers have to see.
+const STORED: u8 = 1 << 1;
+/// Entries hold notes that the sweep after the invalidation has to look at.
+const RETIRED: u8 = 1 << 2;
+/// There were more ranges than a request can name.
+const OVERFLOWED: u8 = 1 << 3;
 
 impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
         Self {
             request: Invalidation::everything(space, Scope::AllCpus),
-            overflowed: false,
-            retired: false,
-            stored: false,
+            noted: 0,
         }
     }
 
     /// Notes that entries were stored, whether or not anything has to be invalidated.
     #[inline]
     pub(crate) fn note_stored(&mut self) {
-        self.stored = true;
+        self.noted |= STORED;
     }
 
     /// Notes that entries in the ranges gathered hold notes for the sweep.
     #[inline]
     pub(crate) fn note_retired(&mut self) {
-        self.retired = true;
+        self.noted |= RETIRED;
+    }
+
+    /// Adds the first range and returns the request for it.
+    #[inline]
+    pub(crate) fn add_first(&mut self, changed: InvalidatedRange) -> &Invalidation {
+        self.noted |= CHANGED;
+        self.request.push_first(changed);
+        &self.request
     }
 
     /// Adds a changed range. One that touches the newest and changed in the same way is joined to
     /// it.
     #[inline]
     pub(crate) fn add(&mut self, changed: InvalidatedRange) {
-        if self.request.covers_everything() {
-            self.request.push(changed);
+        if self.noted & CHANGED == 0 {
+            self.add_first(changed);
         } else {
-            self.add_to_others(changed);
+            // In registers: what is passed in memory would be stored on the way above too.
+            let InvalidatedRange {
+                range,
+                level,
+                tables,
+                change,
+            } = changed;
+            self.add_to_others(range, level, tables, change);
         }
     }
 
-    fn add_to_others(&mut self, changed: InvalidatedRange) {
+    #[inline(never)]
+    fn add_to_others(
+        &mut self,
+        range: GuestPhysRange,
+        level: Option<Level>,
+        tables: bool,
+        change: Change,
+    ) {
+        let changed = InvalidatedRange {
+            range,
+            level,
+            tables,
+            change,
+        };
+        let overflowed = self.noted & OVERFLOWED != 0;
         let joined = self
             .request
             .newest()
-            .is_some_and(|newest| !self.overflowed && join(newest, &changed));
-        if !joined && (self.overflowed || !self.request.push(changed)) {
-            self.overflowed = true;
+            .is_some_and(|newest| !overflowed && join(newest, &changed));
+        if !joined && (overflowed || !self.request.push(changed)) {
+            self.noted |= OVERFLOWED;
             self.request.join_all(&changed);
         }
     }
@@ -72,6 +104,11 @@ impl Gather {
     /// Whether a change in `range` waits for its invalidation.
     #[inline]
     pub(crate) fn overlaps(&self, range: &GuestPhysRange) -> bool {
+        self.noted & CHANGED != 0 && self.has_range_over(range)
+    }
+
+    #[inline(never)]
+    fn has_range_over(&self, range: &GuestPhysRange) -> bool {
         let mut ranges = self.request.ranges().iter();
         ranges.any(|changed| changed.range.overlaps(range))
     }
@@ -79,28 +116,28 @@ impl Gather {
     /// Whether nothing was changed or stored.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.request.covers_everything() && !self.stored
+        self.noted == 0
     }
 
     /// Whether stores wait to be published.
     #[inline]
     pub(crate) fn has_stores(&self) -> bool {
-        self.stored
+        self.noted & STORED != 0
     }
 
     /// Whether entries hold notes.
     #[inline]
     pub(crate) fn has_retired(&self) -> bool {
-        self.retired
+        self.noted & RETIRED != 0
     }
 
     /// Calls `invalidate` with what covers every change, if there was any.
     #[inline]
     pub(crate) fn request(&self, invalidate: impl FnOnce(&Invalidation)) {
-        if self.overflowed {
+        if self.noted & OVERFLOWED != 0 {
             let space = self.request.space();
             invalidate(&Invalidation::everything(space, Scope::AllCpus));
-        } else if !self.request.covers_everything() {
+        } else if self.noted & CHANGED != 0 {
             invalidate(&self.request);
         }
     }
@@ -115,7 +152,7 @@ impl Gather {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.request.clear();
-        (self.overflowed, self.retired, self.stored) = (false, false, false);
+        self.noted = 0;
     }
 }
 

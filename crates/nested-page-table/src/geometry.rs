@@ -18,7 +18,7 @@ const ENTRY_SHIFT: u8 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     root: Level,
-    root_index_bits: u8,
+    root_entries: u64,
     largest_leaf: Level,
     input_bits: u8,
     output_bits: u8,
@@ -107,7 +107,7 @@ impl Geometry {
         }
         Ok(Self {
             root,
-            root_index_bits: index_bits.last().copied().unwrap_or(0),
+            root_entries: 1 << index_bits.last().copied().unwrap_or(0),
             largest_leaf,
             input_bits,
             output_bits,
@@ -169,7 +169,7 @@ impl Geometry {
     #[must_use]
     pub const fn index_bits(&self, level: Level) -> u32 {
         if level.number() == self.root.number() {
-            self.root_index_bits as u32 & 63
+            self.root_entries.trailing_zeros()
         } else {
             FRAME_INDEX_BITS as u32
         }
@@ -180,6 +180,13 @@ impl Geometry {
     #[must_use]
     pub const fn entries(&self, level: Level) -> usize {
         1 << self.index_bits(level)
+    }
+
+    /// The number of entries in the root.
+    #[inline]
+    pub(crate) const fn root_entries(&self) -> usize {
+        // Every usize has 64 bits here.
+        self.root_entries as usize
     }
 
     /// The index of `address` in the table of `level` that translates it.
@@ -215,15 +222,24 @@ impl Geometry {
     /// Whether every byte of `range` lies within the input width.
     #[inline]
     #[must_use]
-    pub fn holds_guest(&self, range: &GuestPhysRange) -> bool {
-        range.last().fits_in(self.input_bits())
+    pub const fn holds_guest(&self, range: &GuestPhysRange) -> bool {
+        // At most 63 bits.
+        range.last().as_u64() >> (self.input_bits & 63) == 0
     }
 
     /// Whether every byte of `range` lies within the output width.
     #[inline]
     #[must_use]
-    pub fn holds_host(&self, range: &HostPhysRange) -> bool {
-        range.last().fits_in(self.output_bits())
+    pub const fn holds_host(&self, range: &HostPhysRange) -> bool {
+        self.holds_host_address(range.last())
+    }
+
+    /// Whether `address` lies within the output width.
+    #[inline]
+    #[must_use]
+    pub const fn holds_host_address(&self, address: HostPhysAddr) -> bool {
+        // At most 56 bits.
+        address.as_u64() >> (self.output_bits & 63) == 0
     }
 
     /// The last guest-physical address that the table can translate.

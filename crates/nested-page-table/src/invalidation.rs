@@ -116,6 +116,14 @@ impl Invalidation {
         request
     }
 
+    /// Makes `range` the only range.
+    #[inline]
+    pub(crate) fn push_first(&mut self, range: InvalidatedRange) {
+        let [first, ..] = &mut self.ranges;
+        *first = range;
+        self.count = 1;
+    }
+
     /// Adds a range if there is room.
     #[inline]
     pub(crate) fn push(&mut self, range: InvalidatedRange) -> bool {

@@ -6,6 +6,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("nested-page-table supports 64-bit targets only: table entries are 64-bit words");
 
+mod build;
 mod edit;
 mod entry;
 mod error;
@@ -18,9 +19,10 @@ mod invalidation;
 mod level;
 mod map;
 mod mapping;
-mod page_attributes;
+mod one_page;
 mod policy;
 mod protect;
+mod recent;
 mod reclaim;
 mod release;
 mod reserve;

@@ -1,11 +1,11 @@
 //! Mapping a range: survey and reserve first, then place what cannot fail.
-#![expect(unsafe_code, reason = "fills table frames before they are linked")]
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
 
+use crate::build::{Parts, build, leaf_words};
 use crate::edit::Edit;
 use crate::entry::Entry;
 use crate::error::MapError;
@@ -16,12 +16,11 @@ use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
 use crate::mapping::Mapping;
 use crate::release;
-use crate::reserve::Reserve;
+use crate::reserve::{Allocation, Reserve};
 use crate::retired::Retired;
-use crate::slots::{Slot, slots, tables_below};
+use crate::slots::{Slot, slots, span_of, tables_below};
 use crate::tables::{Table, Tables};
 use crate::visit;
-use crate::words::{self, FRAME_WORDS};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Maps `guest` to the host memory from `host` on, with the largest leaves that alignment, the
@@ -46,60 +45,33 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        if self.map_one_page(guest, host, flags) {
+        if !self.table.gather.overlaps(&guest) && self.table.store_page(&guest, host, flags) {
+            self.table.gather.note_stored();
+            if let Some(fresh) = self.table.fresh_page(&guest) {
+                self.table.gather.add(fresh);
+            }
             return Ok(());
         }
         self.map_range(guest, host, flags)
     }
 
-    /// Maps one page where this takes one store: its table is there, its entry is absent, nothing
-    /// pending concerns it. Says whether it did; otherwise nothing was changed.
-    #[inline]
-    fn map_one_page(
-        &mut self,
-        guest: GuestPhysRange,
-        host: HostPhysAddr,
-        flags: MappingFlags,
-    ) -> bool {
-        let (tables, gather) = (&self.table.tables, &mut self.table.gather);
-        let is_page = guest.size() == PAGE_SIZE_4K
-            && guest.start().is_aligned_4k()
-            && host.is_aligned_4k()
-            && host.fits_in(tables.geometry().output_bits());
-        let (true, Some(attributes)) = (is_page, self.table.page_attributes.of(tables, flags))
-        else {
-            return false;
-        };
-        let Some(entry) = tables.page_entry(guest.start()) else {
-            return false;
-        };
-        if entry.load(Ordering::Relaxed) != 0 || gather.overlaps(&guest) {
-            return false;
-        }
-        let bits = attributes | tables.format.address_bits(host);
-        entry.store(bits, Ordering::Release);
-        gather.note_stored();
-        if tables.format.rules().fresh_needs_invalidation {
-            gather.add(InvalidatedRange::leaves(
-                guest,
-                Level::PAGE_4K,
-                Change::Fresh,
-            ));
-        }
-        true
-    }
-
     #[inline(never)]
-    fn map_range(
+    pub(crate) fn map_range(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
         let plan = Plan::new(&self.table.tables, guest, host, flags)?;
+        if guest.size() == PAGE_SIZE_4K {
+            self.table.recent.remember(&self.table.tables.format, flags);
+        }
         self.settle(&guest);
         let (tables, gather) = self.parts();
         let top = tables.lowest_over(&guest);
+        if let Some(entry) = absent_over(tables, top, &guest, &plan) {
+            return fill_absent(tables, gather, top.level, entry, guest, &plan);
+        }
         let mut survey = Survey::default();
         survey
             .add(tables, top, guest, &plan)
@@ -116,20 +88,58 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         }
         fence(Ordering::Release);
         place(tables, &mut reserve, top, guest, &plan);
-        note_fresh(tables, gather, guest, &survey, &plan);
+        note_fresh(tables, gather, guest, survey.frames > 0, &plan);
         Ok(())
     }
 }
 
+/// The entry of `top` that translates all of `guest` and more, if it is absent.
+#[inline]
+fn absent_over<'t, F: Format, H: TableHost>(
+    tables: &'t Tables<F, H>,
+    top: Table,
+    guest: &GuestPhysRange,
+    plan: &Plan,
+) -> Option<&'t AtomicU64> {
+    let span = span_of(tables.geometry(), top.level, guest.start());
+    let needs_tables = span != *guest || top.level > plan.largest_leaf;
+    if !needs_tables || !span.contains(guest.last()) {
+        return None;
+    }
+    let entry = tables.entry(top, guest.start())?;
+    matches!(tables.decode(top.level, entry), Entry::Absent).then_some(entry)
+}
+
+/// Maps what lies below one absent entry of `level`: nothing can be in the way, and all becomes
+/// visible with one store. Tables are allocated as they are built, since nobody sees them until then.
+#[inline]
+fn fill_absent<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    level: Level,
+    entry: &AtomicU64,
+    guest: GuestPhysRange,
+    plan: &Plan,
+) -> Result<(), MapError> {
+    let Some(bits) = build(tables, &mut Allocation(tables), level, guest, plan) else {
+        let frames = tables_below(tables.geometry(), level, &guest, plan.largest_leaf);
+        return Err(MapError::OutOfMemory { frames });
+    };
+    entry.store(bits, Ordering::Release);
+    note_fresh(tables, gather, guest, true, plan);
+    Ok(())
+}
+
 /// A mapping whose arguments were checked.
-struct Plan {
-    flags: MappingFlags,
+pub(crate) struct Plan {
+    pub(crate) flags: MappingFlags,
     /// Host minus guest address, wrapping.
     delta: u64,
-    largest_leaf: Level,
+    pub(crate) largest_leaf: Level,
 }
 
 impl Plan {
+    #[inline]
     fn new<F: Format, H: TableHost>(
         tables: &Tables<F, H>,
         guest: GuestPhysRange,
@@ -161,7 +171,7 @@ impl Plan {
     }
 
     #[inline]
-    fn host_of(&self, guest: GuestPhysAddr) -> u64 {
+    pub(crate) fn host_of(&self, guest: GuestPhysAddr) -> u64 {
         guest.as_u64().wrapping_add(self.delta)
     }
 
@@ -268,7 +278,7 @@ fn note_fresh<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
     guest: GuestPhysRange,
-    survey: &Survey,
+    new_tables: bool,
     plan: &Plan,
 ) {
     gather.note_stored();
@@ -276,7 +286,7 @@ fn note_fresh<F: Format, H: TableHost>(
         return;
     }
     let uniform = plan.largest_leaf == Level::PAGE_4K;
-    gather.add(if survey.frames > 0 {
+    gather.add(if new_tables {
         InvalidatedRange::tables(guest, Change::Fresh)
     } else {
         let level = uniform.then_some(Level::PAGE_4K);
@@ -302,7 +312,7 @@ fn place<F: Format, H: TableHost>(
     if let Some(body) = parts.leaves {
         place_leaves(tables, entries, table.level, body, plan);
     }
-    for part in parts.below.into_iter().flatten() {
+    for part in [parts.head, parts.tail].into_iter().flatten() {
         for slot in slots(tables.geometry(), table.level, part) {
             let Some(entry) = entries.get(slot.index) else {
                 continue;
@@ -331,25 +341,6 @@ fn place_leaves<F: Format, H: TableHost>(
     }
 }
 
-/// The words of consecutive leaves of `level` from the host address `host` on.
-#[inline]
-fn leaf_words<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    level: Level,
-    plan: &Plan,
-    host: u64,
-) -> impl Iterator<Item = u64> {
-    let format = tables.format;
-    let size = tables.geometry().entry_size(level);
-    let attributes = format.leaf_attributes(level, plan.flags);
-    let mut next = host;
-    core::iter::repeat_with(move || {
-        let bits = attributes | format.address_bits(HostPhysAddr::new(next));
-        next = next.wrapping_add(size);
-        bits
-    })
-}
-
 /// Places the leaves of `range` below one entry of a live table.
 fn place_below<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
@@ -366,83 +357,4 @@ fn place_below<F: Format, H: TableHost>(
     } else if let Some(bits) = build(tables, reserve, table.level, range, plan) {
         entry.store(bits, Ordering::Release);
     }
-}
-
-/// Builds a complete table below an entry of `parent` and returns the entry that links it. `None`
-/// is impossible: the survey counted the same tables.
-fn build<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    reserve: &mut Reserve<'_, H::Frames>,
-    parent: Level,
-    range: GuestPhysRange,
-    plan: &Plan,
-) -> Option<u64> {
-    let level = parent.below()?;
-    let frame = reserve.pop()?;
-    let geometry = tables.geometry();
-    // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
-    let words = unsafe { words::private(tables.frames(), frame, FRAME_WORDS) };
-    let first = geometry.index(level, range.start());
-    let last = geometry.index(level, range.last());
-    words.get_mut(..first)?.fill(0);
-    words.get_mut(last..)?.get_mut(1..)?.fill(0);
-    let parts = Parts::of(tables, level, range, plan);
-    if let Some(body) = parts.leaves {
-        let first = geometry.index(level, body.start());
-        let last = geometry.index(level, body.last());
-        let leaves = leaf_words(tables, level, plan, plan.host_of(body.start()));
-        for (word, bits) in words.get_mut(first..=last)?.iter_mut().zip(leaves) {
-            *word = bits;
-        }
-    }
-    for part in parts.below.into_iter().flatten() {
-        for slot in slots(geometry, level, part) {
-            *words.get_mut(slot.index)? = build(tables, reserve, level, slot.portion, plan)?;
-        }
-    }
-    Some(tables.format.encode_table(frame))
-}
-
-/// A range cut into what one table maps with leaves and what needs tables below it.
-struct Parts {
-    leaves: Option<GuestPhysRange>,
-    below: [Option<GuestPhysRange>; 2],
-}
-
-impl Parts {
-    fn of<F: Format, H: TableHost>(
-        tables: &Tables<F, H>,
-        level: Level,
-        range: GuestPhysRange,
-        plan: &Plan,
-    ) -> Self {
-        if level > plan.largest_leaf {
-            return Self {
-                leaves: None,
-                below: [Some(range), None],
-            };
-        }
-        let below = tables.geometry().entry_size(level) - 1;
-        let (start, last) = (range.start().as_u64(), range.last().as_u64());
-        // Neither wraps: a guest range lies within 63 bits.
-        let body_start = start.wrapping_add(below) & !below;
-        let body_end = last.wrapping_add(1) & !below;
-        if body_start >= body_end {
-            return Self {
-                leaves: None,
-                below: [Some(range), None],
-            };
-        }
-        Self {
-            leaves: range_of(body_start, body_end.wrapping_sub(1)),
-            below: [
-                range_of(start, body_start.wrapping_sub(1)).filter(|_| start < body_start),
-                range_of(body_end, last).filter(|_| body_end <= last),
-            ],
-        }
-    }
-}
-
-fn range_of(start: u64, last: u64) -> Option<GuestPhysRange> {
-    GuestPhysRange::from_start_last(GuestPhysAddr::new(start), GuestPhysAddr::new(last)).ok()
 }

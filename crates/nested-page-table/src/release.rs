@@ -3,14 +3,15 @@
 
 use core::sync::atomic::Ordering;
 
-use guest_addr::{GuestPhysRange, HostPhysAddr};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
 use crate::entry::Entry;
 use crate::format::Format;
 use crate::frames::HostFrames;
 use crate::gather::Gather;
 use crate::host::TableHost;
-use crate::invalidation::{Invalidation, Scope};
+use crate::invalidation::{InvalidatedRange, Invalidation, Scope};
+use crate::level::Level;
 use crate::mapping::UnmappedLeaf;
 use crate::retired::Retired;
 use crate::slots::{Slot, slots};
@@ -38,6 +39,21 @@ pub(crate) fn flush<F: Format, H: TableHost>(
         sweep_all(tables, gather, report);
     }
     gather.clear();
+}
+
+/// Publishes the stores of a change of single entries and invalidates it, with nothing gathered
+/// before.
+#[inline]
+pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    changed: Option<InvalidatedRange>,
+) {
+    tables.format.publish();
+    if let Some(changed) = changed {
+        tables.host.invalidate(gather.add_first(changed));
+        gather.clear();
+    }
 }
 
 /// Sweeps every range that was gathered.
@@ -143,6 +159,24 @@ fn release<F: Format, H: TableHost>(
     }
 }
 
+/// Gives back the table that `bits`, an entry of `level`, leads to, with all tables below. It is
+/// complete, and was never linked.
+pub(crate) fn discard<F: Format, H: TableHost>(tables: &Tables<F, H>, level: Level, bits: u64) {
+    let parent = Table {
+        address: HostPhysAddr::ZERO,
+        level,
+    };
+    if let Entry::Table(address) = tables.format.decode_own(level, bits) {
+        release_table(
+            tables,
+            parent,
+            address,
+            GuestPhysRange::from(GuestPhysAddr::ZERO),
+            &mut None,
+        );
+    }
+}
+
 /// Gives back the table at `address`, which an entry of `parent` pointed to, and all tables below.
 fn release_table<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
@@ -158,8 +192,8 @@ fn release_table<F: Format, H: TableHost>(
     if report.is_some() || !only_pages {
         release_below(tables, table, span, report);
     }
-    // SAFETY: every table below a root is one frame from `alloc(1, _)`; it was unlinked, the
-    // invalidation that covers it has completed on all CPUs, and its only entry is gone.
+    // SAFETY: every table below a root is one frame from `alloc(1, _)`; its only entry is gone, and
+    // either it was never linked, or the invalidation that covers it has completed on all CPUs.
     unsafe { tables.frames().dealloc(address, 1) };
 }
 

@@ -12,6 +12,37 @@ use crate::host::TableHost;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
 
+/// Where the frames of new tables come from.
+pub(crate) trait FrameSource {
+    /// A frame with unspecified contents, which from now on belongs to the caller, and to which an
+    /// entry can point.
+    fn next_frame(&mut self) -> Option<HostPhysAddr>;
+}
+
+/// Frames straight from the host, for tables that nobody sees until all of them are complete.
+pub(crate) struct Allocation<'a, F: Format, H: TableHost>(pub(crate) &'a Tables<F, H>);
+
+impl<F: Format, H: TableHost> FrameSource for Allocation<'_, F, H> {
+    #[inline]
+    fn next_frame(&mut self) -> Option<HostPhysAddr> {
+        let (frames, geometry) = (self.0.frames(), self.0.geometry());
+        let frame = frames.alloc(1, PAGE_SIZE_4K)?;
+        if frame.is_aligned_4k() && geometry.holds_host_address(frame) {
+            return Some(frame);
+        }
+        // SAFETY: the frame was just handed out, and nobody has used it.
+        unsafe { frames.dealloc(frame, 1) };
+        None
+    }
+}
+
+impl<H: HostFrames> FrameSource for Reserve<'_, H> {
+    #[inline]
+    fn next_frame(&mut self) -> Option<HostPhysAddr> {
+        self.pop()
+    }
+}
+
 /// A stack of unused frames, chained through themselves. Dropping it gives them back.
 ///
 /// Invariant: `count` frames are on the stack, each from `frames` and used by nobody else; each but

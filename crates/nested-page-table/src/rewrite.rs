@@ -1,4 +1,8 @@
 //! New permissions for the leaves of one table.
+#![expect(
+    unsafe_code,
+    reason = "reads entries that nobody writes with plain loads"
+)]
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,9 +13,10 @@ use crate::entry::Entry;
 use crate::format::Format;
 use crate::invalidation::Change;
 use crate::level::Level;
+use crate::words;
 
-/// Entries that are loaded before any of them is stored.
-const CHUNK: usize = 8;
+/// Entries that are compared at once: two cache lines.
+const CHUNK: usize = 16;
 
 /// Gives leaves the permissions `flags`.
 ///
@@ -65,19 +70,15 @@ impl<'f, F: Format> Rewrite<'f, F> {
     /// was one.
     #[inline]
     fn chunk_like_the_last(&self, chunk: &[AtomicU64; CHUNK]) -> bool {
-        let bits = chunk.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let set_in_one = bits.iter().fold(0, |all, bits| all | bits);
-        let set_in_all = bits.iter().fold(u64::MAX, |all, bits| all & bits);
-        if (
-            set_in_one & self.attribute_bits,
-            set_in_all & self.attribute_bits,
-        ) != (self.attributes, self.attributes)
-        {
+        // SAFETY: the hardware does not write entries of this format, as `all` has asked, and the
+        // table is borrowed mutably by the edit.
+        if !unsafe { words::all_have(chunk, self.attribute_bits, self.attributes) } {
             return false;
         }
         if self.flipped != 0 {
-            for (word, bits) in chunk.iter().zip(bits) {
-                word.store(bits ^ self.flipped, Ordering::Relaxed);
+            for word in chunk {
+                let flipped = word.load(Ordering::Relaxed) ^ self.flipped;
+                word.store(flipped, Ordering::Relaxed);
             }
         }
         true
@@ -85,13 +86,15 @@ impl<'f, F: Format> Rewrite<'f, F> {
 
     fn one(&mut self, word: &AtomicU64) {
         let old = word.load(Ordering::Relaxed);
-        let Some(new) = self.judge(old) else {
-            return;
-        };
-        self.attributes = old & self.attribute_bits;
-        self.flipped = old ^ new;
-        if new != old {
-            word.store(new, Ordering::Relaxed);
+        if old & self.attribute_bits != self.attributes {
+            let Some(new) = self.judge(old) else {
+                return;
+            };
+            self.attributes = old & self.attribute_bits;
+            self.flipped = old ^ new;
+        }
+        if self.flipped != 0 {
+            word.store(old ^ self.flipped, Ordering::Relaxed);
         }
     }
 
@@ -106,6 +109,7 @@ impl<'f, F: Format> Rewrite<'f, F> {
     }
 
     /// The new word of the leaf `old`, or `None` if it is no leaf.
+    #[inline(never)]
     fn judge(&mut self, old: u64) -> Option<u64> {
         let Entry::Leaf(leaf) = self.format.decode_own(self.level, old) else {
             return None;

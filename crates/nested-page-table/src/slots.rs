@@ -85,18 +85,21 @@ pub(crate) fn tables_below(
     portion: &GuestPhysRange,
     largest_leaf: Level,
 ) -> u64 {
-    level
-        .below()
-        .into_iter()
-        .flat_map(Level::up_to)
-        .filter_map(|table| Some((table, table.above()?)))
-        .map(|(table, parent)| {
-            let shift = geometry.shift(parent);
-            if table < largest_leaf {
-                partial_spans(portion, shift)
-            } else {
-                touched_spans(portion, shift)
+    let mut tables = 0;
+    let mut parent = level;
+    while let Some(table) = parent.below() {
+        let shift = geometry.shift(parent);
+        if table >= largest_leaf {
+            tables += touched_spans(portion, shift);
+        } else {
+            let partial = partial_spans(portion, shift);
+            if partial == 0 {
+                // Nor does it cut the smaller spans further down.
+                break;
             }
-        })
-        .sum()
+            tables += partial;
+        }
+        parent = table;
+    }
+    tables
 }

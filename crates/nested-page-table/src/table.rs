@@ -18,8 +18,9 @@ use crate::geometry::Geometry;
 use crate::host::TableHost;
 use crate::invalidation::AddressSpaceId;
 use crate::mapping::{Mapping, UnmappedLeaf};
-use crate::page_attributes::PageAttributes;
+use crate::one_page::removed_page;
 use crate::policy::LeafPolicy;
+use crate::recent::Recent;
 use crate::release;
 use crate::tables::Tables;
 
@@ -39,7 +40,7 @@ use crate::tables::Tables;
 pub struct NestedPageTable<F: Format, H: TableHost> {
     pub(crate) tables: Tables<F, H>,
     pub(crate) gather: Gather,
-    pub(crate) page_attributes: PageAttributes,
+    pub(crate) recent: Recent,
 }
 
 impl<F: Format, H: TableHost> NestedPageTable<F, H> {
@@ -71,7 +72,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         Ok(Self {
             tables,
             gather: Gather::new(space),
-            page_attributes: PageAttributes::default(),
+            recent: Recent::NOTHING,
         })
     }
 
@@ -137,7 +138,23 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        self.edit().map(guest, host, flags)
+        if self.gather.is_idle() && self.store_page(&guest, host, flags) {
+            let fresh = self.fresh_page(&guest);
+            release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
+            return Ok(());
+        }
+        self.map_in_edit(guest, host, flags)
+    }
+
+    /// [`map`](Self::map), out of the way of the pages that take one store.
+    #[inline(never)]
+    fn map_in_edit(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError> {
+        self.edit().map_range(guest, host, flags)
     }
 
     /// [`Edit::unmap`] as an edit of its own: invalidated, and its tables given back, when it
@@ -148,7 +165,18 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// Those of [`Edit::unmap`].
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        self.edit().unmap(guest)
+        if self.gather.is_idle() && self.clear_page(&guest) {
+            let removed = Some(removed_page(&guest));
+            release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
+            return Ok(());
+        }
+        self.unmap_in_edit(guest)
+    }
+
+    /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
+    #[inline(never)]
+    fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        self.edit().unmap_range(guest)
     }
 
     /// [`Edit::unmap_reporting`] as an edit of its own.

@@ -31,9 +31,8 @@ pub(crate) struct Table {
 
 /// Where the walk of an address ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step<'t> {
+pub(crate) struct Step {
     pub(crate) level: Level,
-    pub(crate) entry: &'t AtomicU64,
     /// What the entry means: not a table.
     pub(crate) found: Entry,
 }
@@ -99,13 +98,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             .get(self.geometry().index(table.level, address))
     }
 
-    /// The entries of a table below the root.
-    #[inline]
-    fn frame_entries(&self, table: Table) -> &[AtomicU64; FRAME_WORDS] {
-        // SAFETY: as for `entries`; tables below the root are whole frames.
-        unsafe { words::live_frame(self.frames(), table.address) }
-    }
-
     #[inline]
     pub(crate) fn decode(&self, level: Level, entry: &AtomicU64) -> Entry {
         self.format.decode_own(level, entry.load(Ordering::Acquire))
@@ -114,48 +106,90 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// Follows tables down to the entry that ends the walk of `address`: a leaf, or absent. `None`
     /// beyond the input width.
     #[inline]
-    pub(crate) fn walk(&self, address: GuestPhysAddr) -> Option<Step<'_>> {
-        let root = self.root();
-        let number = address.as_u64() >> self.geometry().shift(root.level);
-        // The index of the root has all bits above those of the other levels, so that it is out of
-        // bounds where the address is too wide.
-        let entry = self.entries(root).get(number as usize)?;
-        Some(self.walk_below(root.level, entry, address))
-    }
-
-    /// The same from an entry of `level` on.
-    #[inline]
-    #[expect(clippy::indexing_slicing, reason = "the remainder is in bounds")]
-    fn walk_below<'t>(
-        &'t self,
-        mut level: Level,
-        mut entry: &'t AtomicU64,
-        address: GuestPhysAddr,
-    ) -> Step<'t> {
-        loop {
-            let found = self.decode(level, entry);
-            let (Entry::Table(next), Some(below)) = (found, level.below()) else {
-                return Step {
-                    level,
-                    entry,
-                    found,
-                };
-            };
-            level = below;
-            let number = address.as_u64() >> self.geometry().shift(level);
-            let table = Table {
-                address: next,
-                level,
-            };
-            entry = &self.frame_entries(table)[number as usize % FRAME_WORDS];
+    pub(crate) fn walk(&self, address: GuestPhysAddr) -> Option<Step> {
+        // With a level that is known, the loop becomes straight code with constant shifts.
+        match self.geometry().root_level() {
+            Level::BLOCK_1G => self.walk_from(Level::BLOCK_1G, address),
+            Level::BLOCK_512G => self.walk_from(Level::BLOCK_512G, address),
+            level => self.walk_from(level, address),
         }
     }
 
-    /// The entry of 4 KiB for `address`, if there is a table for it.
+    #[inline(always)]
+    fn walk_from(&self, root: Level, address: GuestPhysAddr) -> Option<Step> {
+        // A copy, which no load of an entry keeps from staying in registers.
+        let format = self.format;
+        let mut level = root;
+        let mut bits = self.root_entry(root, address)?.load(Ordering::Acquire);
+        while let Some(below) = level.below() {
+            let found = format.decode_own(level, bits);
+            let Entry::Table(table) = found else {
+                return Some(Step { level, found });
+            };
+            level = below;
+            let entry = self.entry_below_root(table, level, address);
+            bits = entry.load(Ordering::Acquire);
+        }
+        let found = format.decode_own(level, bits);
+        Some(Step { level, found })
+    }
+
+    /// The table of 4 KiB entries for `address`, if there is one below the root.
     #[inline]
-    pub(crate) fn page_entry(&self, address: GuestPhysAddr) -> Option<&AtomicU64> {
-        let step = self.walk(address)?;
-        (step.level == Level::PAGE_4K).then_some(step.entry)
+    pub(crate) fn leaf_table(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
+        match self.geometry().root_level() {
+            Level::BLOCK_1G => self.leaf_table_from(Level::BLOCK_1G, address),
+            Level::BLOCK_512G => self.leaf_table_from(Level::BLOCK_512G, address),
+            level => self.leaf_table_from(level, address),
+        }
+    }
+
+    #[inline(always)]
+    fn leaf_table_from(&self, root: Level, address: GuestPhysAddr) -> Option<HostPhysAddr> {
+        let format = self.format;
+        let mut level = root;
+        let mut entry = self.root_entry(root, address)?;
+        loop {
+            let below = level.below()?;
+            let bits = entry.load(Ordering::Acquire);
+            let Entry::Table(table) = format.decode_own(level, bits) else {
+                return None;
+            };
+            if below == Level::PAGE_4K {
+                return Some(table);
+            }
+            level = below;
+            entry = self.entry_below_root(table, level, address);
+        }
+    }
+
+    /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
+    /// the input width.
+    #[inline]
+    fn root_entry(&self, root: Level, address: GuestPhysAddr) -> Option<&AtomicU64> {
+        let geometry = self.geometry();
+        // SAFETY: as for `entries`.
+        let entries = unsafe { words::live(self.frames(), self.root, geometry.root_entries()) };
+        // All bits above those of the other levels: out of bounds where the address is too wide.
+        let number = address.as_u64() >> geometry.shift(root);
+        entries.get(number as usize)
+    }
+
+    /// The entry that translates `address` in the table of `level` at `table`, which is not the root.
+    ///
+    /// The table is linked, or a stale walk could read it: see [`Table`].
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the remainder is in bounds")]
+    pub(crate) fn entry_below_root(
+        &self,
+        table: HostPhysAddr,
+        level: Level,
+        address: GuestPhysAddr,
+    ) -> &AtomicU64 {
+        let number = address.as_u64() >> self.geometry().shift(level);
+        // SAFETY: as for `entries`; tables below the root are whole frames.
+        let entries = unsafe { words::live_frame(self.frames(), table) };
+        &entries[number as usize % FRAME_WORDS]
     }
 
     /// The lowest table of which `range` is a part, and not all: where the range covers all that a
@@ -200,11 +234,14 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     /// The highest level for a leaf with `flags` where guest and host address differ by `delta`.
     pub(crate) fn largest_leaf(&self, flags: mapping_flags::MappingFlags, delta: u64) -> Level {
-        let cap = self
-            .policy
-            .largest_for(flags)
-            .min(self.geometry().largest_leaf());
-        let aligned = |level: &Level| delta & (self.geometry().entry_size(*level) - 1) == 0;
-        cap.up_to().rev().find(aligned).unwrap_or(Level::PAGE_4K)
+        let hardware = self.geometry().largest_leaf();
+        let mut level = self.policy.largest_for(flags).min(hardware);
+        while let Some(below) = level.below() {
+            if delta & (self.geometry().entry_size(level) - 1) == 0 {
+                break;
+            }
+            level = below;
+        }
+        level
     }
 }

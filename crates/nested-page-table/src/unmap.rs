@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, PAGE_SIZE_4K};
+use guest_addr::{GuestPhysAddr, GuestPhysRange};
 
 use crate::edit::Edit;
 use crate::entry::Entry;
@@ -14,6 +14,7 @@ use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
 use crate::map::retire_table;
 use crate::mapping::UnmappedLeaf;
+use crate::one_page::removed_page;
 use crate::release;
 use crate::reserve::Reserve;
 use crate::slots::{Slot, slots, tables_below};
@@ -35,38 +36,16 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`UnmapError::OutOfMemory`]: there are not enough frames to split the leaves at the edges.
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.unmap_one_page(&guest) {
+        if self.table.clear_page(&guest) {
+            self.table.gather.note_stored();
+            self.table.gather.add(removed_page(&guest));
             return Ok(());
         }
         self.unmap_range(guest)
     }
 
-    /// Unmaps one page where this takes one store: there is an entry of 4 KiB for it, and a leaf in
-    /// it. Says whether it did; otherwise nothing was changed.
-    #[inline]
-    fn unmap_one_page(&mut self, guest: &GuestPhysRange) -> bool {
-        if guest.size() != PAGE_SIZE_4K || !guest.start().is_aligned_4k() {
-            return false;
-        }
-        let (tables, gather) = self.parts();
-        let Some(step) = tables.walk(guest.start()) else {
-            return false;
-        };
-        if step.level != Level::PAGE_4K || !matches!(step.found, Entry::Leaf(_)) {
-            return false;
-        }
-        step.entry.store(0, Ordering::Relaxed);
-        gather.note_stored();
-        gather.add(InvalidatedRange::leaves(
-            *guest,
-            Level::PAGE_4K,
-            Change::Removed,
-        ));
-        true
-    }
-
     #[inline(never)]
-    fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+    pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
         self.remove(guest, Action::Clear)
     }

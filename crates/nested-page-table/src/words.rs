@@ -4,6 +4,7 @@
     reason = "tables are host memory that page walkers read concurrently"
 )]
 
+use core::ptr;
 use core::slice;
 use core::sync::atomic::AtomicU64;
 
@@ -44,6 +45,25 @@ pub(crate) unsafe fn live_frame<H: HostFrames>(
 ) -> &[AtomicU64; FRAME_WORDS] {
     // SAFETY: as for `live`.
     unsafe { frames.pointer(table).cast().as_ref() }
+}
+
+/// Whether every entry has exactly the bits `wanted` among those of `mask`. Plain loads, which can be
+/// as wide as the machine's registers.
+///
+/// # Safety
+///
+/// Nobody writes to the entries meanwhile: no CPU, and no page walker.
+#[inline]
+pub(crate) unsafe fn all_have<const N: usize>(
+    entries: &[AtomicU64; N],
+    mask: u64,
+    wanted: u64,
+) -> bool {
+    // SAFETY: an `AtomicU64` has the representation of a `u64`; page walkers read and, by the
+    // caller's condition, do not write, so that nothing races with plain loads.
+    let words = unsafe { &*ptr::from_ref(entries).cast::<[u64; N]>() };
+    let different = words.iter().fold(0, |bits, word| bits | (word ^ wanted));
+    different & mask == 0
 }
 
 /// The `count` entries of a table that no walker can reach yet.

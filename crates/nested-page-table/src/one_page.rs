@@ -1,0 +1,79 @@
+//! Mapping and unmapping single pages where that takes one store.
+
+use core::sync::atomic::Ordering;
+
+use guest_addr::{GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
+use mapping_flags::MappingFlags;
+
+use crate::entry::Entry;
+use crate::format::Format;
+use crate::host::TableHost;
+use crate::invalidation::{Change, InvalidatedRange};
+use crate::level::Level;
+use crate::table::NestedPageTable;
+
+impl<F: Format, H: TableHost> NestedPageTable<F, H> {
+    /// Maps one page if its table is there, its entry absent, and its flags those of the last
+    /// mapping: one store. Says whether it did; otherwise nothing was changed. Nothing pending
+    /// concerns the page.
+    #[inline]
+    pub(crate) fn store_page(
+        &mut self,
+        guest: &GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> bool {
+        let (tables, recent) = (&self.tables, &mut self.recent);
+        let format = &tables.format;
+        if !is_page(guest) || !host.is_aligned_4k() || !format.geometry().holds_host_address(host) {
+            return false;
+        }
+        let Some(attributes) = recent.attributes(flags) else {
+            return false;
+        };
+        let Some(entry) = recent.page_entry(tables, guest.start()) else {
+            return false;
+        };
+        if entry.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        entry.store(attributes | format.address_bits(host), Ordering::Release);
+        true
+    }
+
+    /// Unmaps one page if it has a leaf of its own: one store. Says whether it did; otherwise nothing
+    /// was changed.
+    #[inline]
+    pub(crate) fn clear_page(&mut self, guest: &GuestPhysRange) -> bool {
+        if !is_page(guest) {
+            return false;
+        }
+        let Some(entry) = self.recent.page_entry(&self.tables, guest.start()) else {
+            return false;
+        };
+        if !matches!(self.tables.decode(Level::PAGE_4K, entry), Entry::Leaf(_)) {
+            return false;
+        }
+        entry.store(0, Ordering::Relaxed);
+        true
+    }
+
+    /// What the mapping of a page has to have invalidated.
+    #[inline]
+    pub(crate) fn fresh_page(&self, guest: &GuestPhysRange) -> Option<InvalidatedRange> {
+        let needed = self.tables.format.rules().fresh_needs_invalidation;
+        needed.then(|| InvalidatedRange::leaves(*guest, Level::PAGE_4K, Change::Fresh))
+    }
+}
+
+/// What the unmapping of a page has to have invalidated.
+#[inline]
+pub(crate) fn removed_page(guest: &GuestPhysRange) -> InvalidatedRange {
+    InvalidatedRange::leaves(*guest, Level::PAGE_4K, Change::Removed)
+}
+
+/// Whether `guest` is one page of 4 KiB.
+#[inline]
+fn is_page(guest: &GuestPhysRange) -> bool {
+    guest.size() == PAGE_SIZE_4K && guest.start().is_aligned_4k()
+}
