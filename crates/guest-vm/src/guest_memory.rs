@@ -10,8 +10,7 @@ use guest_addr::{HostPhysRange, PAGE_SIZE_4K};
 use nested_page_table::HostFrames;
 
 use crate::hal::VmHal;
-
-const WORD: usize = size_of::<u64>();
+use crate::volatile_copy;
 
 /// Copies `memory` into `target`, as far as both go.
 ///
@@ -25,7 +24,7 @@ pub(crate) fn read<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, target: &m
         target = later;
         // SAFETY: `page` is valid for reads of `bytes` bytes: the memory is the machine's and lies
         // in one page, for which `VmHal` promises a pointer. `now` has exactly `bytes` bytes.
-        unsafe { read_volatile(page, now) };
+        unsafe { volatile_copy::read(page, now) };
     });
 }
 
@@ -36,7 +35,7 @@ pub(crate) fn write<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, source: &
         let (now, later) = source.split_at(bytes.min(source.len()));
         source = later;
         // SAFETY: as in `read`, and the pointer is valid for writes too.
-        unsafe { write_volatile(page, now) };
+        unsafe { volatile_copy::write(page, now) };
     });
 }
 
@@ -66,80 +65,4 @@ fn for_each_page<H: VmHal + ?Sized>(
         let next = start.checked_add(bytes);
         rest = next.and_then(|next| HostPhysRange::from_start_last(next, part.last()).ok());
     }
-}
-
-/// Copies `target.len()` bytes from `source`, with aligned accesses of 64 bits where possible.
-///
-/// # Safety
-///
-/// `source` is valid for volatile reads of `target.len()` bytes.
-unsafe fn read_volatile(source: NonNull<u8>, target: &mut [u8]) {
-    let head = source.align_offset(WORD).min(target.len());
-    let (head, rest) = target.split_at_mut(head);
-    let (words, tail) = rest.as_chunks_mut::<WORD>();
-    // SAFETY: the head begins where `source` does and is no longer than `target`.
-    let source = unsafe { read_bytes(source, head) };
-    let mut word_source = source.cast::<u64>();
-    for word in words {
-        // SAFETY: the head ended at a multiple of 8, and eight bytes of `target` correspond to this
-        // word, so it is aligned and in bounds.
-        *word = unsafe { word_source.read_volatile() }.to_ne_bytes();
-        // SAFETY: one past a word in bounds is in bounds or one past the end.
-        word_source = unsafe { word_source.add(1) };
-    }
-    // SAFETY: head and words were passed; what is left of `target` is the tail.
-    unsafe { read_bytes(word_source.cast(), tail) };
-}
-
-/// Copies byte by byte and returns where it stopped.
-///
-/// # Safety
-///
-/// `source` is valid for volatile reads of `target.len()` bytes.
-unsafe fn read_bytes(mut source: NonNull<u8>, target: &mut [u8]) -> NonNull<u8> {
-    for byte in target {
-        // SAFETY: one byte for each of `target`, all of which the caller vouches for.
-        *byte = unsafe { source.read_volatile() };
-        // SAFETY: one past a byte in bounds is in bounds or one past the end.
-        source = unsafe { source.add(1) };
-    }
-    source
-}
-
-/// Copies `source` to `target`, with aligned accesses of 64 bits where possible.
-///
-/// # Safety
-///
-/// `target` is valid for volatile writes of `source.len()` bytes.
-unsafe fn write_volatile(target: NonNull<u8>, source: &[u8]) {
-    let head = target.align_offset(WORD).min(source.len());
-    let (head, rest) = source.split_at(head);
-    let (words, tail) = rest.as_chunks::<WORD>();
-    // SAFETY: the head begins where `target` does and is no longer than `source`.
-    let target = unsafe { write_bytes(target, head) };
-    let mut word_target = target.cast::<u64>();
-    for word in words {
-        // SAFETY: the head ended at a multiple of 8, and eight bytes of `source` correspond to this
-        // word, so it is aligned and in bounds.
-        unsafe { word_target.write_volatile(u64::from_ne_bytes(*word)) };
-        // SAFETY: one past a word in bounds is in bounds or one past the end.
-        word_target = unsafe { word_target.add(1) };
-    }
-    // SAFETY: head and words were passed; what is left of `source` is the tail.
-    unsafe { write_bytes(word_target.cast(), tail) };
-}
-
-/// Copies byte by byte and returns where it stopped.
-///
-/// # Safety
-///
-/// `target` is valid for volatile writes of `source.len()` bytes.
-unsafe fn write_bytes(mut target: NonNull<u8>, source: &[u8]) -> NonNull<u8> {
-    for byte in source {
-        // SAFETY: one byte for each of `source`, all of which the caller vouches for.
-        unsafe { target.write_volatile(*byte) };
-        // SAFETY: one past a byte in bounds is in bounds or one past the end.
-        target = unsafe { target.add(1) };
-    }
-    target
 }

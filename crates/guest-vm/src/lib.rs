@@ -25,6 +25,7 @@ mod region_map;
 mod setup;
 mod setup_error;
 mod vm;
+mod volatile_copy;
 mod warning;
 
 pub use channel::IvcChannel;

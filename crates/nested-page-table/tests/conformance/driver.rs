@@ -60,6 +60,7 @@ impl World {
         match step {
             Step::Single(operation) => self.single(operation),
             Step::Batch(operations) => self.batch(operations),
+            Step::Direct(operations) => self.direct(operations),
             Step::Touch { pick, write } => self.touch(*pick, *write),
         }
     }
@@ -178,6 +179,21 @@ impl World {
         }
         for operation in &done {
             self.apply(operation);
+        }
+    }
+
+    /// Several operations, each an edit of its own, after which no CPU may remember anything else.
+    /// The first allocation of each operation fails once.
+    fn direct(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            let expected = self.expect(operation);
+            let verdict = perform_at_second_try(&self.variant, self.table.direct(), operation);
+            assert_eq!(verdict, expected, "{operation:x?}");
+            self.variant.host.machine().check();
+            if verdict == Verdict::Done {
+                self.apply(operation);
+                self.check_shape(operation);
+            }
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) enum Step {
     Single(Operation),
     /// An edit of several operations.
     Batch(Vec<Operation>),
+    /// Several operations by the table's own methods, each invalidated when it returns.
+    Direct(Vec<Operation>),
     /// The guest reads or writes some mapped page.
     Touch { pick: usize, write: bool },
 }
@@ -97,6 +99,9 @@ fn step(limits: Limits) -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => operation(limits).prop_map(Step::Single),
         2 => prop::collection::vec(operation(limits), 2..5).prop_map(Step::Batch),
+        1 => prop::collection::vec(operation(limits), 1..4).prop_map(Step::Direct),
+        1 => pages().prop_map(Step::Batch),
+        2 => pages().prop_map(Step::Direct),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(pick, write)| Step::Touch { pick, write }),
     ]
 }
@@ -112,6 +117,39 @@ fn operation(limits: Limits) -> impl Strategy<Value = Operation> {
         }),
         1 => Just(Operation::ReclaimEmpty),
     ]
+}
+
+/// Single pages of two leaf tables in quick succession, mostly with the same flags, and now and then
+/// something that takes the tables away.
+fn pages() -> impl Strategy<Value = Vec<Operation>> {
+    const BLOCK: u64 = 0x20_0000;
+    let page = prop::sample::select(vec![0_u64, 1, 2, 511, 512, 513]);
+    let page = page.prop_map(|number| number * 0x1000);
+    let block = (0..2_u64).prop_map(|number| number * BLOCK);
+    let flags = prop_oneof![
+        4 => Just(MappingFlags::READ_WRITE),
+        1 => Just(MappingFlags::READ),
+        1 => Just(MappingFlags::WRITE),
+    ];
+    let delta = prop_oneof![8 => Just(0x8000_0000_u64), 1 => Just(0), 1 => Just(1 << 60)];
+    let operation = prop_oneof![
+        8 => (page.clone(), delta, flags).prop_map(|(guest, delta, flags)| Operation::Map {
+            guest,
+            size: 0x1000,
+            host: guest + delta,
+            flags,
+        }),
+        6 => page.prop_map(|guest| Operation::Unmap { guest, size: 0x1000 }),
+        1 => block.clone().prop_map(|guest| Operation::Unmap { guest, size: BLOCK }),
+        1 => block.prop_map(|guest| Operation::Map {
+            guest,
+            size: BLOCK,
+            host: guest,
+            flags: MappingFlags::READ_WRITE,
+        }),
+        1 => Just(Operation::ReclaimEmpty),
+    ];
+    prop::collection::vec(operation, 2..14)
 }
 
 fn map(limits: Limits) -> impl Strategy<Value = Operation> {

@@ -64,6 +64,8 @@ pub(crate) trait Table {
     fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations));
     /// The same with an edit that is leaked instead of finished.
     fn leaked_edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations));
+    /// The same operations, each an edit of its own.
+    fn direct(&mut self) -> &mut dyn Operations;
     fn mappings(&self) -> Vec<Mapping>;
     fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping>;
     fn root_register(&self) -> u64;
@@ -102,6 +104,37 @@ impl<F: Format> Operations for Edit<'_, F, &'static SimulatedHost> {
     }
 }
 
+impl<F: Format> Operations for NestedPageTable<F, &'static SimulatedHost> {
+    fn map(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError> {
+        NestedPageTable::map(self, guest, host, flags)
+    }
+
+    fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        NestedPageTable::unmap(self, guest)
+    }
+
+    fn unmap_reporting(
+        &mut self,
+        guest: GuestPhysRange,
+        report: &mut dyn FnMut(UnmappedLeaf),
+    ) -> Result<(), UnmapError> {
+        NestedPageTable::unmap_reporting(self, guest, report)
+    }
+
+    fn protect(&mut self, guest: GuestPhysRange, flags: MappingFlags) -> Result<(), ProtectError> {
+        NestedPageTable::protect(self, guest, flags)
+    }
+
+    fn reclaim_empty(&mut self) {
+        NestedPageTable::edit(self).reclaim_empty();
+    }
+}
+
 impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
     fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations)) {
         let mut edit = NestedPageTable::edit(self);
@@ -113,6 +146,10 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
         let mut edit = NestedPageTable::edit(self);
         work(&mut edit);
         core::mem::forget(edit);
+    }
+
+    fn direct(&mut self) -> &mut dyn Operations {
+        self
     }
 
     fn mappings(&self) -> Vec<Mapping> {
