@@ -1,6 +1,7 @@
 //! The regions of a machine, by guest address.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange};
 use mapping_flags::MappingFlags;
@@ -8,7 +9,8 @@ use mapping_flags::MappingFlags;
 use crate::error::VmError;
 use crate::region::{Backing, Region};
 
-/// Sorted, disjoint regions. Lookups are logarithmic, changes linear in the number of regions.
+/// Sorted, disjoint regions. Lookups are logarithmic; a change looks at the regions that it concerns and
+/// moves those behind them.
 ///
 /// Changes cannot fail: [`reserve`](Self::reserve) takes the memory that one change needs, before
 /// anything else is changed.
@@ -37,38 +39,48 @@ impl RegionMap {
 
     /// The regions that share a byte with `range`, in order.
     pub(crate) fn overlapping(&self, range: &GuestPhysRange) -> &[Region] {
+        self.regions.get(self.places(range)).unwrap_or_default()
+    }
+
+    /// Where the regions are that share a byte with `range`.
+    fn places(&self, range: &GuestPhysRange) -> Range<usize> {
         let first = self.first_ending_at_or_after(range.start());
         let end = self
             .regions
             .partition_point(|region| region.guest.start() <= range.last());
-        self.regions.get(first..end).unwrap_or_default()
+        first..end
     }
 
     /// Adds a region that overlaps none.
     pub(crate) fn insert(&mut self, region: Region) {
         let place = self.first_ending_at_or_after(region.guest.start());
         self.regions.insert(place, region);
-        self.join_around(place);
+        self.join_around(place..place.saturating_add(1));
     }
 
     /// Forgets `range`, emulated devices excepted.
     pub(crate) fn remove(&mut self, range: &GuestPhysRange) {
         self.cut_around(range);
-        self.regions.retain(|region| {
-            region.backing == Backing::Emulated || !range.contains_range(&region.guest)
-        });
-        self.join_neighbours();
+        let places = self.places(range);
+        let is_memory = |region: &mut Region| region.backing != Backing::Emulated;
+        let (first, before) = (places.start, self.regions.len());
+        self.regions
+            .extract_if(places.clone(), is_memory)
+            .for_each(drop);
+        let removed = before.saturating_sub(self.regions.len());
+        self.join_around(first..places.end.saturating_sub(removed));
     }
 
     /// Gives `range` other permissions, emulated devices excepted.
     pub(crate) fn protect(&mut self, range: &GuestPhysRange, permissions: MappingFlags) {
         self.cut_around(range);
-        for region in &mut self.regions {
-            if region.backing != Backing::Emulated && range.contains_range(&region.guest) {
+        let places = self.places(range);
+        for region in self.regions.get_mut(places.clone()).unwrap_or_default() {
+            if region.backing != Backing::Emulated {
                 region.flags = with_permissions(region.flags, permissions);
             }
         }
-        self.join_neighbours();
+        self.join_around(places);
     }
 
     /// The first `size` bytes in `range` that no region has.
@@ -108,9 +120,9 @@ impl RegionMap {
         }
     }
 
-    /// Joins the region at `place` with its neighbours, the later one first: `place` stays right.
-    fn join_around(&mut self, place: usize) {
-        for first in [Some(place), place.checked_sub(1)].into_iter().flatten() {
+    /// Joins the regions at `places`, and those beside them, where that says the same.
+    fn join_around(&mut self, places: Range<usize>) {
+        for first in (places.start.saturating_sub(1)..places.end).rev() {
             let pair = self.regions.get_mut(first..).unwrap_or_default();
             let joined = match pair.first_chunk_mut::<2>() {
                 Some([region, next]) => region.absorb(next),
@@ -120,10 +132,6 @@ impl RegionMap {
                 self.regions.remove(first.saturating_add(1));
             }
         }
-    }
-
-    fn join_neighbours(&mut self) {
-        self.regions.dedup_by(|next, region| region.absorb(next));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mapping and unmapping single pages where that takes one store.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_addr::{GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
@@ -10,6 +10,7 @@ use crate::format::Format;
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
+use crate::mapping::UnmappedLeaf;
 use crate::table::NestedPageTable;
 
 impl<F: Format, H: TableHost> NestedPageTable<F, H> {
@@ -45,17 +46,38 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// was changed.
     #[inline]
     pub(crate) fn clear_page(&mut self, guest: &GuestPhysRange) -> bool {
-        if !is_page(guest) {
-            return false;
-        }
-        let Some(entry) = self.recent.page_entry(&self.tables, guest.start()) else {
+        let Some(entry) = self.page_leaf(guest) else {
             return false;
         };
-        if !matches!(self.tables.decode(Level::PAGE_4K, entry), Entry::Leaf(_)) {
-            return false;
-        }
         entry.store(0, Ordering::Relaxed);
         true
+    }
+
+    /// [`clear_page`](Self::clear_page), which returns the leaf as the hardware left it.
+    #[inline]
+    pub(crate) fn take_page(&mut self, guest: &GuestPhysRange) -> Option<UnmappedLeaf> {
+        let bits = self.page_leaf(guest)?.swap(0, Ordering::AcqRel);
+        let format = &self.tables.format;
+        let Entry::Leaf(leaf) = format.decode_own(Level::PAGE_4K, bits) else {
+            return None;
+        };
+        Some(UnmappedLeaf {
+            guest: *guest,
+            host: leaf.address,
+            accessed: format.is_accessed(bits),
+            dirty: format.is_dirty(bits),
+        })
+    }
+
+    /// The entry of one page, if there is a leaf in it.
+    #[inline]
+    fn page_leaf(&mut self, guest: &GuestPhysRange) -> Option<&AtomicU64> {
+        if !is_page(guest) {
+            return None;
+        }
+        let entry = self.recent.page_entry(&self.tables, guest.start())?;
+        let found = self.tables.decode(Level::PAGE_4K, entry);
+        matches!(found, Entry::Leaf(_)).then_some(entry)
     }
 
     /// What the mapping of a page has to have invalidated.

@@ -187,8 +187,16 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     pub fn unmap_reporting(
         &mut self,
         guest: GuestPhysRange,
-        report: impl FnMut(UnmappedLeaf),
+        mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
+        if self.gather.is_idle()
+            && let Some(leaf) = self.take_page(&guest)
+        {
+            let removed = Some(removed_page(&guest));
+            release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
+            report(leaf);
+            return Ok(());
+        }
         self.edit().unmap_reporting(guest, report)
     }
 
