@@ -31,7 +31,7 @@ pub(crate) unsafe fn read(source: NonNull<u8>, target: &mut [u8]) {
     let (first_words, rest) = rest.split_at_mut(to_line);
     let (lines, rest) = rest.as_chunks_mut::<LINE>();
     let (last_words, tail) = rest.as_chunks_mut::<WORD>();
-    let mut from = Cursor(source);
+    let mut from = Cursor(source.as_ptr());
     for byte in head {
         // SAFETY: for each byte of `target` there is one of the source, as the caller promises.
         *byte = unsafe { from.next::<u8>().read_volatile() };
@@ -43,9 +43,7 @@ pub(crate) unsafe fn read(source: NonNull<u8>, target: &mut [u8]) {
     for line in lines {
         from.prefetch();
         // SAFETY: as above, and the words before ended at a multiple of 64.
-        let wides = unsafe { from.next::<[Wide; WIDES]>().cast::<Wide>() };
-        // SAFETY: the line has that many, each of which is in bounds and aligned.
-        let wides = core::array::from_fn(|index| unsafe { wides.add(index).read_volatile() });
+        let wides = core::array::from_fn(|_| unsafe { from.next::<Wide>().read_volatile() });
         // SAFETY: a line of `target` is as large as the array, and needs no alignment here.
         unsafe {
             line.as_mut_ptr()
@@ -74,7 +72,7 @@ pub(crate) unsafe fn write(target: NonNull<u8>, source: &[u8]) {
     let (first_words, rest) = rest.split_at(to_line);
     let (lines, rest) = rest.as_chunks::<LINE>();
     let (last_words, tail) = rest.as_chunks::<WORD>();
-    let mut to = Cursor(target);
+    let mut to = Cursor(target.as_ptr());
     for byte in head {
         // SAFETY: for each byte of `source` there is one of the target, as the caller promises.
         unsafe { to.next::<u8>().write_volatile(*byte) };
@@ -86,13 +84,9 @@ pub(crate) unsafe fn write(target: NonNull<u8>, source: &[u8]) {
     for line in lines {
         // SAFETY: a line of `source` is as large as the array, and needs no alignment here.
         let wides = unsafe { line.as_ptr().cast::<[Wide; WIDES]>().read_unaligned() };
-        // SAFETY: as above, and the words before ended at a multiple of 64.
-        let mut next = unsafe { to.next::<[Wide; WIDES]>().cast::<Wide>() };
         for wide in wides {
-            // SAFETY: the line has that many, each of which is in bounds and aligned.
-            unsafe { next.write_volatile(wide) };
-            // SAFETY: one past a unit in bounds is in bounds or one past the end.
-            next = unsafe { next.add(1) };
+            // SAFETY: as above, and the words before ended at a multiple of 64.
+            unsafe { to.next::<Wide>().write_volatile(wide) };
         }
     }
     for word in last_words {
@@ -115,19 +109,14 @@ fn gaps(start: NonNull<u8>, bytes: usize) -> (usize, usize) {
 }
 
 /// A place in memory that moves on behind what was asked for.
-struct Cursor(NonNull<u8>);
+struct Cursor(*mut u8);
 
 impl Cursor {
     /// Where the next `T` is.
-    ///
-    /// # Safety
-    ///
-    /// One `T` from here on is in bounds.
     #[inline]
-    unsafe fn next<T>(&mut self) -> NonNull<T> {
+    fn next<T>(&mut self) -> *mut T {
         let here = self.0;
-        // SAFETY: one past a value in bounds is in bounds or one past the end.
-        self.0 = unsafe { here.add(size_of::<T>()) };
+        self.0 = here.wrapping_add(size_of::<T>());
         here.cast()
     }
 
@@ -137,7 +126,7 @@ impl Cursor {
     fn prefetch(&self) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-        let ahead = self.0.as_ptr().wrapping_add(PREFETCH_DISTANCE);
+        let ahead = self.0.wrapping_add(PREFETCH_DISTANCE);
         // SAFETY: a prefetch is a hint that faults at no address; SSE is there by the cfg.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast_const().cast()) };
     }
