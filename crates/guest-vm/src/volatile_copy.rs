@@ -105,7 +105,7 @@ fn gaps(start: NonNull<u8>, bytes: usize) -> (usize, usize) {
     let to_word = start.align_offset(WORD).min(bytes);
     let to_line = start.align_offset(LINE).saturating_sub(to_word);
     let rest = bytes.saturating_sub(to_word);
-    (to_word, to_line.min(rest - rest % WORD))
+    (to_word, to_line.min(rest & !(WORD - 1)))
 }
 
 /// A place in memory that moves on behind what was asked for.
