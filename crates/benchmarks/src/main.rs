@@ -14,7 +14,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::measurement::Measurement;
-use crate::selection::{Outcome, Selection};
+use crate::selection::{Outcome, Refusal, Selection};
 
 /// Measures page tables against each other and against the memory floor
 #[derive(Debug, Parser)]
@@ -45,19 +45,22 @@ fn main() -> Result<()> {
 }
 
 fn print(outcome: &Outcome) {
-    for measurement in [&outcome.floor].into_iter().chain(&outcome.contenders) {
-        println!("{}", line(outcome, measurement));
+    let floor = outcome.measurements.first();
+    for measurement in &outcome.measurements {
+        println!(
+            "{}",
+            line(outcome, floor.unwrap_or(measurement), measurement)
+        );
+    }
+    for Refusal { contender, reason } in &outcome.refusals {
+        println!("{:<9} {contender:<26} cannot: {reason}", outcome.workload);
     }
 }
 
-fn line(outcome: &Outcome, measurement: &Measurement) -> String {
+fn line(outcome: &Outcome, floor: &Measurement, measurement: &Measurement) -> String {
     let ns = measurement.median().as_secs_f64() * 1e9 / outcome.units as f64;
-    let ratio = measurement
-        .median()
-        .div_duration_f64(outcome.floor.median());
-    let of_minima = measurement
-        .minimum()
-        .div_duration_f64(outcome.floor.minimum());
+    let ratio = measurement.median().div_duration_f64(floor.median());
+    let of_minima = measurement.minimum().div_duration_f64(floor.minimum());
     let (workload, contender) = (outcome.workload, measurement.contender);
     format!("{workload:<9} {contender:<26} {ns:>8.3} {ratio:>9.3} {of_minima:>11.3}")
 }

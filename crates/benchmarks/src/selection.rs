@@ -2,22 +2,31 @@
 
 use anyhow::{Context, Result};
 
-use crate::contender::PageTable;
 use crate::contender::nested::{Ept, GStage, Nested, Stage2};
+use crate::contender::{Aarch64Paging, Generic, Multiarch, PageTable, X86};
 use crate::floor::{Floor, FloorTrial};
 use crate::measurement::{Measurement, measure};
 use crate::trial::{TableTrial, Trial};
 use crate::workload::{Fill, Map, Protect, SinglePages, Split, Translate, Unmap};
 
-/// Parts of names; an empty list stands for everything.
-#[derive(Clone, Debug, Default)]
+/// What is run, and how often.
+#[derive(Clone, Debug)]
 pub(crate) struct Selection {
-    /// Names of workloads.
+    /// The names of the workloads; none stands for all.
     pub(crate) workloads: Vec<String>,
-    /// Parts of names of contenders.
+    /// Parts of the names of contenders; none stands for all. The floor is always there.
     pub(crate) contenders: Vec<String>,
     /// How many rounds are timed.
     pub(crate) rounds: usize,
+}
+
+/// A contender that cannot do a workload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    /// The name of the contender.
+    pub(crate) contender: &'static str,
+    /// Why it cannot.
+    pub(crate) reason: &'static str,
 }
 
 /// What was measured in one workload.
@@ -27,10 +36,46 @@ pub(crate) struct Outcome {
     pub(crate) workload: &'static str,
     /// How many units a round did.
     pub(crate) units: u64,
-    /// The floor.
-    pub(crate) floor: Measurement,
-    /// The contenders.
-    pub(crate) contenders: Vec<Measurement>,
+    /// Each contender, the floor first.
+    pub(crate) measurements: Vec<Measurement>,
+    /// The contenders that cannot do it.
+    pub(crate) refusals: Vec<Refusal>,
+}
+
+/// The contenders of one workload.
+struct Field<'w, W> {
+    selection: &'w Selection,
+    workload: &'w W,
+    trials: Vec<Box<dyn Trial + 'w>>,
+    refusals: Vec<Refusal>,
+}
+
+impl<'w, W: Floor> Field<'w, W> {
+    fn new(selection: &'w Selection, workload: &'w W) -> Self {
+        Self {
+            selection,
+            workload,
+            trials: vec![Box::new(FloorTrial::new(workload))],
+            refusals: Vec::new(),
+        }
+    }
+
+    /// Adds the table `T`, if it is selected and can do the workload.
+    fn with<T: PageTable + 'w>(mut self) -> Self {
+        if !self.selection.has_contender(T::NAME) {
+            return self;
+        }
+        match T::refuses(self.workload.name()) {
+            None => self
+                .trials
+                .push(Box::new(TableTrial::<W, T>::new(self.workload))),
+            Some(reason) => self.refusals.push(Refusal {
+                contender: T::NAME,
+                reason,
+            }),
+        }
+        self
+    }
 }
 
 impl Selection {
@@ -51,35 +96,28 @@ impl Selection {
         self.tables(&Split, &mut report)
     }
 
-    /// Runs one workload on all selected tables.
+    /// Runs one workload on all tables.
     fn tables<W: Floor>(&self, workload: &W, report: &mut impl FnMut(&Outcome)) -> Result<()> {
         let name = workload.name();
         if !self.has_workload(name) {
             return Ok(());
         }
-        let mut trials: Vec<Box<dyn Trial + '_>> = vec![Box::new(FloorTrial::new(workload))];
-        self.add::<W, Nested<Ept>>(workload, &mut trials);
-        self.add::<W, Nested<Stage2>>(workload, &mut trials);
-        self.add::<W, Nested<GStage>>(workload, &mut trials);
-        let mut contenders = measure(&mut trials, self.rounds).context(name)?;
-        let floor = contenders.remove(0);
+        let mut field = Field::new(self, workload)
+            .with::<Nested<Ept>>()
+            .with::<Nested<Stage2>>()
+            .with::<Nested<GStage>>()
+            .with::<Multiarch>()
+            .with::<Generic>()
+            .with::<Aarch64Paging<false>>()
+            .with::<Aarch64Paging<true>>()
+            .with::<X86>();
         report(&Outcome {
             workload: name,
             units: workload.units(),
-            floor,
-            contenders,
+            measurements: measure(&mut field.trials, self.rounds).context(name)?,
+            refusals: field.refusals,
         });
         Ok(())
-    }
-
-    fn add<'w, W: Floor, T: PageTable + 'w>(
-        &self,
-        workload: &'w W,
-        trials: &mut Vec<Box<dyn Trial + 'w>>,
-    ) {
-        if self.has_contender(T::NAME) {
-            trials.push(Box::new(TableTrial::<W, T>::new(workload)));
-        }
     }
 
     fn has_workload(&self, name: &str) -> bool {

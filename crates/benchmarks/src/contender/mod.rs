@@ -1,6 +1,16 @@
 //! What the workloads are run on.
 
+mod aarch64_paging;
+mod ept_entry;
+mod generic;
+mod multiarch;
 pub(crate) mod nested;
+mod x86_64;
+
+pub(crate) use self::aarch64_paging::Aarch64Paging;
+pub(crate) use self::generic::Generic;
+pub(crate) use self::multiarch::Multiarch;
+pub(crate) use self::x86_64::X86;
 
 use std::fmt::Debug;
 
@@ -22,6 +32,12 @@ pub(crate) trait PageTable: Sized {
     /// The name in reports.
     const NAME: &'static str;
 
+    /// Why the table cannot do `workload`, if it cannot.
+    fn refuses(workload: &str) -> Option<&'static str> {
+        let _ = workload;
+        None
+    }
+
     /// An empty table.
     fn new(leaves: Leaves) -> Result<Self>;
 
@@ -39,6 +55,12 @@ pub(crate) trait PageTable: Sized {
 
     /// Unmaps the page at `guest`.
     fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()>;
+
+    /// Unmaps the page at `guest`, which is part of a larger leaf; the rest of the leaf stays.
+    #[inline]
+    fn unmap_page_of_leaf(&mut self, guest: GuestPhysAddr) -> Result<()> {
+        self.unmap_page(guest)
+    }
 
     /// Where `address` leads.
     fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr>;

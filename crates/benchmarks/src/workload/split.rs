@@ -37,7 +37,7 @@ impl Workload for Split {
     fn run<T: PageTable>(&self, tables: &mut [T]) -> Result<()> {
         for table in tables {
             for leaf in 0..LEAVES {
-                table.unmap_page(guest_page(leaf * PAGES_OF_LEAF))?;
+                table.unmap_page_of_leaf(guest_page(leaf * PAGES_OF_LEAF))?;
             }
         }
         Ok(())
