@@ -5,7 +5,9 @@ mod arena;
 mod contender;
 mod floor;
 mod frames;
+mod machine;
 mod measurement;
+mod planner;
 mod selection;
 mod trial;
 mod workload;
@@ -45,22 +47,22 @@ fn main() -> Result<()> {
 }
 
 fn print(outcome: &Outcome) {
-    let floor = outcome.measurements.first();
     for measurement in &outcome.measurements {
-        println!(
-            "{}",
-            line(outcome, floor.unwrap_or(measurement), measurement)
-        );
+        println!("{}", line(outcome, measurement));
     }
     for Refusal { contender, reason } in &outcome.refusals {
         println!("{:<9} {contender:<26} cannot: {reason}", outcome.workload);
     }
 }
 
-fn line(outcome: &Outcome, floor: &Measurement, measurement: &Measurement) -> String {
+fn line(outcome: &Outcome, measurement: &Measurement) -> String {
     let ns = measurement.median().as_secs_f64() * 1e9 / outcome.units as f64;
+    let (workload, contender) = (outcome.workload, measurement.contender);
+    let line = format!("{workload:<9} {contender:<26} {ns:>8.3}");
+    let Some(floor) = outcome.floor() else {
+        return line;
+    };
     let ratio = measurement.median().div_duration_f64(floor.median());
     let of_minima = measurement.minimum().div_duration_f64(floor.minimum());
-    let (workload, contender) = (outcome.workload, measurement.contender);
-    format!("{workload:<9} {contender:<26} {ns:>8.3} {ratio:>9.3} {of_minima:>11.3}")
+    format!("{line} {ratio:>9.3} {of_minima:>11.3}")
 }

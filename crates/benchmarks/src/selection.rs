@@ -1,13 +1,20 @@
 //! Which workloads and contenders a run is about.
 
+use std::cell::LazyCell;
+
 use anyhow::{Context, Result};
 
 use crate::contender::nested::{Ept, GStage, Nested, Stage2};
 use crate::contender::{Aarch64Paging, Generic, Multiarch, PageTable, X86};
-use crate::floor::{Floor, FloorTrial};
+use crate::floor::{Floor, FloorTable, FloorTrial};
+use crate::machine::{CopyFloor, Create, MachinePages, ReadMemory};
 use crate::measurement::{Measurement, measure};
+use crate::planner::{Planner, REGIONS, Regions, SortFloor};
 use crate::trial::{TableTrial, Trial};
-use crate::workload::{Fill, Map, Protect, SinglePages, Split, Translate, Unmap};
+use crate::workload::{Fill, Map, OPERATIONS, Protect, SinglePages, Split, Translate, Unmap};
+
+/// The name of the floor.
+const FLOOR: &str = FloorTable::NAME;
 
 /// What is run, and how often.
 #[derive(Clone, Debug)]
@@ -36,7 +43,7 @@ pub(crate) struct Outcome {
     pub(crate) workload: &'static str,
     /// How many units a round did.
     pub(crate) units: u64,
-    /// Each contender, the floor first.
+    /// Each contender, the floor first where there is one.
     pub(crate) measurements: Vec<Measurement>,
     /// The contenders that cannot do it.
     pub(crate) refusals: Vec<Refusal>,
@@ -48,6 +55,15 @@ struct Field<'w, W> {
     workload: &'w W,
     trials: Vec<Box<dyn Trial + 'w>>,
     refusals: Vec<Refusal>,
+}
+
+impl Outcome {
+    /// The floor.
+    pub(crate) fn floor(&self) -> Option<&Measurement> {
+        self.measurements
+            .first()
+            .filter(|first| first.contender == FLOOR)
+    }
 }
 
 impl<'w, W: Floor> Field<'w, W> {
@@ -93,7 +109,45 @@ impl Selection {
         self.tables(&Translate::new(), &mut report)?;
         self.tables(&SinglePages::new(), &mut report)?;
         self.tables(&Fill::new(), &mut report)?;
-        self.tables(&Split, &mut report)
+        self.tables(&Split, &mut report)?;
+        self.others("W9", Create::UNITS, &mut report, || {
+            vec![Box::new(Create::default())]
+        })?;
+        let regions = LazyCell::new(Regions::new);
+        self.others("W10", REGIONS, &mut report, || {
+            let floor = Box::new(SortFloor::new(&regions));
+            vec![floor, Box::new(Planner::new(&regions))]
+        })?;
+        self.others("W11", ReadMemory::UNITS, &mut report, || {
+            vec![Box::new(CopyFloor::new()), Box::new(ReadMemory::new())]
+        })?;
+        let pages = LazyCell::new(SinglePages::new);
+        self.others("W12", OPERATIONS, &mut report, || {
+            let floor = Box::new(FloorTrial::new(&*pages));
+            vec![floor, Box::new(MachinePages::new(&pages))]
+        })
+    }
+
+    /// Runs one workload that is not for tables: the `trials`, the floor first.
+    fn others<'w>(
+        &self,
+        workload: &'static str,
+        units: u64,
+        report: &mut impl FnMut(&Outcome),
+        trials: impl FnOnce() -> Vec<Box<dyn Trial + 'w>>,
+    ) -> Result<()> {
+        if !self.has_workload(workload) {
+            return Ok(());
+        }
+        let mut trials = trials();
+        trials.retain(|trial| trial.contender() == FLOOR || self.has_contender(trial.contender()));
+        report(&Outcome {
+            workload,
+            units,
+            measurements: measure(&mut trials, self.rounds).context(workload)?,
+            refusals: Vec::new(),
+        });
+        Ok(())
     }
 
     /// Runs one workload on all tables.
