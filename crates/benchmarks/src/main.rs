@@ -2,67 +2,74 @@
 #![deny(unsafe_code)]
 
 mod arena;
+mod catalogue;
 mod contender;
 mod floor;
 mod frames;
 mod machine;
 mod measurement;
 mod planner;
+mod report;
+mod results;
 mod selection;
+mod time;
 mod trial;
 mod workload;
 
-use anyhow::Result;
-use clap::Parser;
+use std::path::PathBuf;
 
-use crate::measurement::Measurement;
-use crate::selection::{Outcome, Refusal, Selection};
+use anyhow::{Context, Result};
+use clap::{Args, Parser};
+
+use crate::results::Results;
 
 /// Measures page tables against each other and against the memory floor
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo run --release --package benchmarks --")]
-struct Options {
-    /// Only these workloads, such as W1,W6
-    #[arg(long, value_delimiter = ',')]
-    workloads: Vec<String>,
-    /// Only contenders with one of these in their names, beside the floor
-    #[arg(long, value_delimiter = ',')]
-    contenders: Vec<String>,
-    /// How many rounds are timed
-    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
+enum Command {
+    /// Time the workloads
+    Time(time::Options),
+    /// Print results that were written to files, as a Markdown table or as JSON
+    Report(ReportOptions),
+}
+
+#[derive(Debug, Args)]
+struct ReportOptions {
+    /// What `time --output` wrote
+    #[arg(required = true)]
+    results: Vec<PathBuf>,
+    /// Print JSON: an array with one object for each contender, workload and profile
+    #[arg(long)]
+    json: bool,
+    /// Draw the ratios to the floor into this SVG file
+    #[arg(long)]
+    plot: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    let selection = Selection {
-        workloads: options.workloads,
-        contenders: options.contenders,
-        rounds: options.rounds.into(),
-    };
-    arena::map()?;
-    frames::fill();
-    println!("workload  contender                   ns/unit     ratio   of minima");
-    selection.run(print)
-}
-
-fn print(outcome: &Outcome) {
-    for measurement in &outcome.measurements {
-        println!("{}", line(outcome, measurement));
-    }
-    for Refusal { contender, reason } in &outcome.refusals {
-        println!("{:<9} {contender:<26} cannot: {reason}", outcome.workload);
+    match Command::parse() {
+        Command::Time(options) => {
+            arena::map()?;
+            frames::fill();
+            time::run(&options)
+        }
+        Command::Report(options) => report(&options),
     }
 }
 
-fn line(outcome: &Outcome, measurement: &Measurement) -> String {
-    let ns = measurement.median().as_secs_f64() * 1e9 / outcome.units as f64;
-    let (workload, contender) = (outcome.workload, measurement.contender);
-    let line = format!("{workload:<9} {contender:<26} {ns:>8.3}");
-    let Some(floor) = outcome.floor() else {
-        return line;
-    };
-    let ratio = measurement.median().div_duration_f64(floor.median());
-    let of_minima = measurement.minimum().div_duration_f64(floor.minimum());
-    format!("{line} {ratio:>9.3} {of_minima:>11.3}")
+fn report(options: &ReportOptions) -> Result<()> {
+    let results = Results::read(&options.results)?;
+    if let Some(path) = &options.plot {
+        let saved = svg::save(path, &report::plot(&results));
+        saved.with_context(|| path.display().to_string())?;
+    }
+    match options.json {
+        true => println!("{}", serde_json::to_string(&results.rows)?),
+        false => {
+            let mut text = String::new();
+            report::markdown(&results, &mut text)?;
+            print!("{text}");
+        }
+    }
+    Ok(())
 }
