@@ -4,6 +4,7 @@
 mod arena;
 mod catalogue;
 mod contender;
+mod count;
 mod floor;
 mod frames;
 mod machine;
@@ -29,6 +30,8 @@ use crate::results::Results;
 enum Command {
     /// Time the workloads
     Time(time::Options),
+    /// Count invalidations and memory, and print tables in Markdown
+    Count,
     /// Print results that were written to files, as a Markdown table or as JSON
     Report(ReportOptions),
 }
@@ -46,15 +49,29 @@ struct ReportOptions {
     plot: Option<PathBuf>,
 }
 
+#[global_allocator]
+static ALLOCATOR: count::CountingAllocator = count::CountingAllocator;
+
 fn main() -> Result<()> {
     match Command::parse() {
         Command::Time(options) => {
-            arena::map()?;
-            frames::fill();
+            set_up()?;
             time::run(&options)
+        }
+        Command::Count => {
+            set_up()?;
+            print!("{}", count::markdown()?);
+            Ok(())
         }
         Command::Report(options) => report(&options),
     }
+}
+
+/// Makes the memory for tables.
+fn set_up() -> Result<()> {
+    arena::map()?;
+    frames::fill();
+    Ok(())
 }
 
 fn report(options: &ReportOptions) -> Result<()> {

@@ -24,6 +24,9 @@ pub(crate) trait Backend {
 
     /// The format with its mode and capabilities.
     fn format() -> Result<Self::Format>;
+
+    /// The names of the instructions that one CPU carries out `request` with, in order.
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str>;
 }
 
 /// Extended page tables of 4 levels.
@@ -36,6 +39,14 @@ impl Backend for Ept {
     fn format() -> Result<Self::Format> {
         let capabilities = x86_64::Capabilities::common();
         Ok(x86_64::Ept::new(x86_64::Mode::Ept4, capabilities)?)
+    }
+
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str> {
+        let name = |instruction| match instruction {
+            x86_64::Instruction::InveptSingle { .. } => "INVEPT single-context",
+            x86_64::Instruction::InveptAll => "INVEPT all-context",
+        };
+        format.instructions(request).map(name).collect()
     }
 }
 
@@ -50,6 +61,20 @@ impl Backend for Stage2 {
         let capabilities = aarch64::Capabilities::common();
         Ok(aarch64::Stage2::new(aarch64::Mode::IPA48, capabilities)?)
     }
+
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str> {
+        use aarch64::Instruction as Name;
+
+        let name = |instruction| match instruction {
+            Name::TlbiIpas2e1is(_) | Name::TlbiIpas2e1(_) => "TLBI IPAS2E1",
+            Name::TlbiRipas2e1is(_) | Name::TlbiRipas2e1(_) => "TLBI RIPAS2E1",
+            Name::TlbiVmalle1is | Name::TlbiVmalle1 => "TLBI VMALLE1",
+            Name::TlbiVmalls12e1is | Name::TlbiVmalls12e1 => "TLBI VMALLS12E1",
+            Name::WriteVttbr(_) => "MSR VTTBR_EL2",
+            _ => "barriers",
+        };
+        format.instructions(request).map(name).collect()
+    }
 }
 
 /// The RISC-V G-stage in mode Sv48x4, without extensions.
@@ -63,12 +88,32 @@ impl Backend for GStage {
         let capabilities = riscv64::Capabilities::common();
         Ok(riscv64::GStage::new(riscv64::Mode::Sv48x4, capabilities)?)
     }
+
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str> {
+        let name = |instruction| match instruction {
+            riscv64::Instruction::HfenceGvma { rs1: Some(_), .. } => "HFENCE.GVMA address",
+            riscv64::Instruction::HfenceGvma { rs1: None, .. } => "HFENCE.GVMA VMID",
+        };
+        format.instructions(request).map(name).collect()
+    }
+}
+
+/// A host for a table in the format `F`.
+pub(crate) trait BenchmarkHost<F>: TableHost<Frames = StackFrames> {
+    /// A host for a table in this format.
+    fn new(format: F) -> Self;
 }
 
 /// Takes what a hypervisor would read of a request, counts it, and does nothing else.
 #[derive(Debug, Default)]
 pub(crate) struct CountingHost {
     requests: Cell<u64>,
+}
+
+impl<F> BenchmarkHost<F> for CountingHost {
+    fn new(_format: F) -> Self {
+        Self::default()
+    }
 }
 
 impl TableHost for CountingHost {
@@ -90,9 +135,16 @@ impl TableHost for CountingHost {
 }
 
 /// The table with the backend `B`.
-pub(crate) struct Nested<B: Backend> {
-    table: NestedPageTable<B::Format, CountingHost>,
+pub(crate) struct Nested<B: Backend, H: TableHost = CountingHost> {
+    table: NestedPageTable<B::Format, H>,
     backend: PhantomData<B>,
+}
+
+impl<B: Backend, H: TableHost> Nested<B, H> {
+    /// The host.
+    pub(crate) fn host(&self) -> &H {
+        self.table.host()
+    }
 }
 
 /// The page at `address`.
@@ -101,11 +153,12 @@ fn page(address: GuestPhysAddr) -> Result<GuestPhysRange> {
     Ok(GuestPhysRange::from_start_size(address, PAGE_SIZE_4K)?)
 }
 
-impl<B: Backend> PageTable for Nested<B> {
+impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
     const NAME: &'static str = B::NAME;
 
     fn new(leaves: Leaves) -> Result<Self> {
-        let table = NestedPageTable::new(B::format()?, 1, CountingHost::default())?;
+        let format = B::format()?;
+        let table = NestedPageTable::new(format, 1, H::new(format))?;
         let policy = match leaves {
             Leaves::Pages => LeafPolicy::up_to(Level::PAGE_4K),
             Leaves::Largest => LeafPolicy::HARDWARE,

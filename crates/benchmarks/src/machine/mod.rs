@@ -11,7 +11,8 @@ pub(crate) use read::{CopyFloor, ReadMemory};
 use std::cell::Cell;
 use std::hint::black_box;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::guest_vm::{MapType, MemoryRegion, PassthroughRegion, VmConfig};
 use nested_paging::{GuestPhysAddr, HostPhysAddr, Invalidation, MappingFlags, Vm, VmHal, x86_64};
 
@@ -81,4 +82,23 @@ fn config() -> Result<VmConfig<'static, x86_64::Ept>> {
         .passthrough_regions
         .extend((0..DEVICE_COUNT).map(device));
     Ok(config)
+}
+
+/// A machine with `count` regions of one page each, no two of which touch.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub(crate) fn with_regions(count: u64) -> Result<impl Sized> {
+    let machine = Vm::new(
+        VmConfig::new(1, "benchmark", Ept::format()?),
+        CountingHal::default(),
+    );
+    let machine = machine.context("the machine is not made")?;
+    for number in 0..count {
+        let guest = GuestPhysAddr::new(RAM.as_u64() + 2 * number * PAGE_SIZE_4K);
+        let host = HostPhysAddr::new(guest.as_u64());
+        machine.map_region(guest, host, PAGE_SIZE_4K, MappingFlags::READ_WRITE)?;
+    }
+    Ok(machine)
 }
