@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the benchmarks, in two profiles.
 
 mod program;
+mod size;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::{fs, io};
 use crate::bench::program::{Profile, Program};
 use crate::process;
 use crate::report::Report;
+use crate::toolchain::Source;
 
 /// The options of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,15 @@ pub(crate) struct Options {
     /// Where the plot goes; target/benchmarks/ratios.svg otherwise
     #[arg(long)]
     plot: Option<PathBuf>,
+    /// Count instead: invalidations by kind, frames of tables, heap
+    #[arg(long, conflicts_with = "json")]
+    count: bool,
+    /// Measure the code of the least consumer of each library instead, on bare metal
+    #[arg(long, conflicts_with = "json")]
+    size: bool,
+    /// Where the compiler and the targets for --size come from
+    #[arg(long, value_enum, default_value_t)]
+    toolchain: Source,
 }
 
 impl Options {
@@ -69,7 +80,15 @@ pub(crate) fn run(options: &Options, mut report: Report) -> ExitCode {
             }
         };
     }
-    report.step("benchmarks", || time(options));
+    if options.count {
+        report.step("counts", count);
+    }
+    if options.size {
+        report.step("code size", || size::run(options.toolchain));
+    }
+    if !options.count && !options.size {
+        report.step("times", || time(options));
+    }
     report.finish()
 }
 
@@ -104,6 +123,11 @@ fn time(options: &Options) -> Result<(), String> {
     process::run_unannounced(&mut command)?;
     eprintln!("The plot is in {}", plot.display());
     Ok(())
+}
+
+/// Counts what is not timed. The profile makes no difference.
+fn count() -> Result<(), String> {
+    process::run_unannounced(&mut Program::build(Profile::Plain)?.command("count"))
 }
 
 fn describe(error: &io::Error) -> String {
