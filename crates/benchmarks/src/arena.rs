@@ -9,8 +9,8 @@ use nested_paging::HostPhysAddr;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 /// Where the arena begins. A host-physical address is its own pointer: a kernel's direct map, with an
-/// offset that the compiler knows, for every contender alike.
-pub(crate) const START: HostPhysAddr = HostPhysAddr::new(0x10_0000_0000);
+/// offset that the compiler knows, for every contender alike. Valgrind keeps the addresses from 64 GiB on.
+pub(crate) const START: HostPhysAddr = HostPhysAddr::new(0x8_0000_0000);
 /// The size of the arena.
 pub(crate) const BYTES: usize = 64 << 20;
 

@@ -7,6 +7,7 @@ mod contender;
 mod count;
 mod floor;
 mod frames;
+mod instructions;
 mod machine;
 mod measurement;
 mod planner;
@@ -32,6 +33,8 @@ enum Command {
     Time(time::Options),
     /// Count invalidations and memory, and print tables in Markdown
     Count,
+    /// Run one contender once, for a tool that counts instructions
+    Instructions(instructions::Options),
     /// Print results that were written to files, as a Markdown table or as JSON
     Report(ReportOptions),
 }
@@ -62,6 +65,10 @@ fn main() -> Result<()> {
             set_up()?;
             print!("{}", count::markdown()?);
             Ok(())
+        }
+        Command::Instructions(options) => {
+            set_up()?;
+            instructions::run(&options)
         }
         Command::Report(options) => report(&options),
     }

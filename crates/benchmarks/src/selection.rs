@@ -11,7 +11,9 @@ use crate::machine::{CopyFloor, Create, MachinePages, ReadMemory};
 use crate::measurement::{Measurement, measure};
 use crate::planner::{Planner, REGIONS, Regions, SortFloor};
 use crate::trial::{TableTrial, Trial};
-use crate::workload::{Fill, Map, OPERATIONS, Protect, SinglePages, Split, Translate, Unmap};
+use crate::workload::{
+    Fill, Map, OPERATIONS, PAGES, Protect, SinglePages, Split, Translate, Unmap,
+};
 
 /// The name of the floor.
 const FLOOR: &str = FloorTable::NAME;
@@ -107,8 +109,8 @@ impl Selection {
         self.tables(&Unmap, &mut report)?;
         self.tables(&Protect, &mut report)?;
         self.tables(&Translate::new(), &mut report)?;
-        self.tables(&SinglePages::new(), &mut report)?;
-        self.tables(&Fill::new(), &mut report)?;
+        self.tables(&SinglePages::new(OPERATIONS), &mut report)?;
+        self.tables(&Fill::new(PAGES as usize), &mut report)?;
         self.tables(&Split, &mut report)?;
         self.others("W9", Create::UNITS, &mut report, || {
             vec![Box::new(Create::default())]
@@ -121,7 +123,7 @@ impl Selection {
         self.others("W11", ReadMemory::UNITS, &mut report, || {
             vec![Box::new(CopyFloor::new()), Box::new(ReadMemory::new())]
         })?;
-        let pages = LazyCell::new(SinglePages::new);
+        let pages = LazyCell::new(|| SinglePages::new(OPERATIONS));
         self.others("W12", OPERATIONS, &mut report, || {
             let floor = Box::new(FloorTrial::new(&*pages));
             vec![floor, Box::new(MachinePages::new(&pages))]

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the benchmarks, in two profiles.
 
+pub(crate) mod guard;
 mod program;
 mod size;
 
@@ -11,6 +12,9 @@ use crate::bench::program::{Profile, Program};
 use crate::process;
 use crate::report::Report;
 use crate::toolchain::Source;
+
+/// Something that can be done.
+type Step<'a> = Box<dyn Fn() -> Result<(), String> + 'a>;
 
 /// The options of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +43,12 @@ pub(crate) struct Options {
     /// Measure the code of the least consumer of each library instead, on bare metal
     #[arg(long, conflicts_with = "json")]
     size: bool,
+    /// Compare instruction counts with the committed baseline instead
+    #[arg(long, conflicts_with = "json")]
+    guard: bool,
+    /// Write the baseline instead
+    #[arg(long, conflicts_with = "json")]
+    update_baseline: bool,
     /// Where the compiler and the targets for --size come from
     #[arg(long, value_enum, default_value_t)]
     toolchain: Source,
@@ -50,6 +60,22 @@ impl Options {
             Some(profile) => vec![profile],
             None => vec![Profile::Lto, Profile::Plain],
         }
+    }
+
+    /// Everything that can be done, and whether it is asked for: the times, if nothing else is.
+    fn steps(&self) -> [(bool, &'static str, Step<'_>); 5] {
+        let others = self.count || self.size || self.guard || self.update_baseline;
+        [
+            (!others, "times", Box::new(|| time(self))),
+            (self.count, "counts", Box::new(count)),
+            (
+                self.size,
+                "code size",
+                Box::new(|| size::run(self.toolchain)),
+            ),
+            (self.guard, "instructions", Box::new(guard::run)),
+            (self.update_baseline, "baseline", Box::new(guard::update)),
+        ]
     }
 
     /// The arguments of the benchmarks' command `time`.
@@ -80,14 +106,10 @@ pub(crate) fn run(options: &Options, mut report: Report) -> ExitCode {
             }
         };
     }
-    if options.count {
-        report.step("counts", count);
-    }
-    if options.size {
-        report.step("code size", || size::run(options.toolchain));
-    }
-    if !options.count && !options.size {
-        report.step("times", || time(options));
+    for (is_wanted, name, step) in options.steps() {
+        if is_wanted {
+            report.step(name, step);
+        }
     }
     report.finish()
 }

@@ -1,7 +1,7 @@
 //! The program that measures, as cargo builds it.
 
 use std::env::consts::EXE_SUFFIX;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cargo_metadata::MetadataCommand;
@@ -59,6 +59,11 @@ impl Program {
                 .args(["--profile", name]),
         )?;
         Ok(Self { path })
+    }
+
+    /// Where the program is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The program's command `name`.

@@ -9,7 +9,9 @@ use nested_paging::{Invalidation, TableHost};
 
 use crate::contender::nested::{Backend, BenchmarkHost, Ept, GStage, Nested, Stage2};
 use crate::frames::StackFrames;
-use crate::workload::{Fill, Map, Protect, SinglePages, Split, Translate, Unmap, Workload};
+use crate::workload::{
+    Fill, Map, OPERATIONS, PAGES, Protect, SinglePages, Split, Translate, Unmap, Workload,
+};
 
 type Counts = BTreeMap<&'static str, u64>;
 
@@ -71,8 +73,8 @@ pub(super) fn markdown(text: &mut String) -> Result<()> {
     row(text, &Unmap)?;
     row(text, &Protect)?;
     row(text, &Translate::new())?;
-    row(text, &SinglePages::new())?;
-    row(text, &Fill::new())?;
+    row(text, &SinglePages::new(OPERATIONS))?;
+    row(text, &Fill::new(PAGES as usize))?;
     row(text, &Split)
 }
 

@@ -8,7 +8,7 @@ use nested_paging::guest_addr::PAGE_SIZE_4K;
 use crate::contender::nested::{Ept, GStage, Nested, Stage2};
 use crate::contender::{Aarch64Paging, Generic, Leaves, Multiarch, PageTable, X86};
 use crate::frames;
-use crate::workload::{Fill, GIB, GUEST, Map, Split, Unmap, Workload};
+use crate::workload::{Fill, GIB, GUEST, Map, PAGES, Split, Unmap, Workload};
 
 /// What is mapped after a workload: `bytes` from [`GUEST`] on, with leaves of `1 << leaf_shift`.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ fn row<T: PageTable>(text: &mut String) -> Result<()> {
     cell::<T>(text, &Map::W1, pages)?;
     cell::<T>(text, &Map::W2A, Mapped::new(64 * GIB, 30))?;
     cell::<T>(text, &Map::W2B, Mapped::new(64 * GIB, 21))?;
-    cell::<T>(text, &Fill::new(), pages)?;
+    cell::<T>(text, &Fill::new(PAGES as usize), pages)?;
     cell::<T>(text, &Unmap, Mapped::NOTHING)?;
     cell::<T>(text, &Split, pages)?;
     writeln!(text)?;

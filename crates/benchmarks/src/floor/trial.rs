@@ -62,7 +62,7 @@ impl Floor for Translate {
     unsafe fn run_floor(&self, tables: &mut [FloorTable]) -> Result<()> {
         let mut sum = 0_u64;
         for table in tables {
-            for address in self.addresses() {
+            for &address in self.addresses() {
                 // SAFETY: the workload has prepared a GiB of pages, and the addresses lie in it.
                 let host = unsafe { table.translate_page(address) };
                 sum = sum.wrapping_add(host.as_u64());

@@ -19,10 +19,11 @@ pub(crate) struct Fill {
 }
 
 impl Fill {
-    /// The workload, with its pages.
-    pub(crate) fn new() -> Self {
+    /// The workload, for the first `count` pages of the order.
+    pub(crate) fn new(count: usize) -> Self {
         let mut pages: Vec<u32> = (0..PAGES as u32).collect();
         fastrand::Rng::with_seed(PAGES).shuffle(&mut pages);
+        pages.truncate(count);
         let frames = RefCell::default();
         Self { pages, frames }
     }
@@ -45,7 +46,7 @@ impl Workload for Fill {
     }
 
     fn units(&self) -> u64 {
-        PAGES
+        self.pages.len() as u64
     }
 
     fn prepare<T: PageTable>(&self) -> Result<Vec<T>> {

@@ -4,8 +4,7 @@ use anyhow::Result;
 
 use crate::contender::{Leaves, PageTable};
 use crate::workload::{
-    BLOCK_2M, GIB, OPERATIONS, PAGES, Workload, guest_page, host_page, random_numbers,
-    verify_absent,
+    BLOCK_2M, GIB, PAGES, Workload, guest_page, host_page, random_numbers, verify_absent,
 };
 
 /// Maps and unmaps one random page of 1 GiB at a time. The tables are there before, for those that
@@ -17,9 +16,9 @@ pub(crate) struct SinglePages {
 }
 
 impl SinglePages {
-    /// The workload, with its pages.
-    pub(crate) fn new() -> Self {
-        let pages = random_numbers(OPERATIONS, PAGES as u32);
+    /// The workload, with so many pairs.
+    pub(crate) fn new(pairs: u64) -> Self {
+        let pages = random_numbers(pairs, PAGES as u32);
         Self { pages }
     }
 }
@@ -30,7 +29,7 @@ impl Workload for SinglePages {
     }
 
     fn units(&self) -> u64 {
-        OPERATIONS
+        self.pages.len() as u64
     }
 
     fn prepare<T: PageTable>(&self) -> Result<Vec<T>> {
