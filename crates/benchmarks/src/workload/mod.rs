@@ -125,3 +125,30 @@ fn verify_equal<V: Debug + PartialEq>(at: GuestPhysAddr, found: V, expected: V) 
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contender::Leaves;
+    use crate::floor::FloorTable;
+    use crate::{arena, frames};
+
+    /// The only test of this program that uses the arena, which is for one thread.
+    #[test]
+    fn a_wrong_table_is_noticed() {
+        arena::map().unwrap();
+        frames::fill();
+        let mut tables = [FloorTable::new(Leaves::Pages).unwrap()];
+        tables[0].map(guest(GIB).unwrap(), HOST).unwrap();
+        assert!(verify_linear(&tables, HOST, GIB).is_ok());
+        assert!(verify_linear(&tables, HOST, GIB / 2).is_err());
+        assert!(verify_linear(&tables, HostPhysAddr::ZERO, GIB).is_err());
+        assert!(verify_absent(&tables[0], GIB).is_err());
+        assert!(Protect.verify(&tables).is_err());
+        tables[0].unmap_page(guest_page(0)).unwrap();
+        assert!(verify_linear(&tables, HOST, GIB).is_err());
+        assert!(frames::restore_order().is_err());
+        drop(tables);
+        assert!(frames::restore_order().is_ok());
+    }
+}
