@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod bochs;
 mod cpio;
 mod cross;
@@ -33,6 +34,8 @@ enum Command {
     Machine(machine::Options),
     /// Boot a real, unmodified guest on a test hypervisor
     Guest(guest::Options),
+    /// Measure the page tables against each other and against the memory floor
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Cross(options) => cross::run(&options, &mut report),
         Command::Machine(options) => machine::run(&options, &mut report),
         Command::Guest(options) => guest::run(&options, &mut report),
+        Command::Bench(options) => return bench::run(&options, report),
     }
     report.finish()
 }

@@ -24,6 +24,16 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     judge(command, status)
 }
 
+/// Runs `command` as [`run`] does, without showing it: standard output is the command's alone.
+///
+/// # Errors
+///
+/// When it cannot be started or fails.
+pub(crate) fn run_unannounced(command: &mut Command) -> Result<(), String> {
+    let status = command.stdin(Stdio::null()).status();
+    judge(command, status)
+}
+
 /// Runs `command` as [`run`] does, and kills it when it takes longer than `limit`.
 ///
 /// # Errors

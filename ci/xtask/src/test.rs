@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that has to hold before a change is merged.
 
+use crate::bench::guard;
 use crate::cross;
 use crate::guest;
 use crate::libtest::Results;
@@ -13,6 +14,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("clippy", clippy);
     report.step("documentation", documentation);
     report.step("tests", tests);
+    report.step("instructions", guard::run);
     cross::run(&cross::Options::default(), report);
     machine::run_all(report);
     guest::run_all(report);

@@ -92,6 +92,7 @@ const LIBRARIES: &[Row] = &[
 const TOOLS: &[&str] = &[
     "guest-map",
     "benchmarks",
+    "code-size",
     "fuzz-targets",
     "test-hypervisor-riscv64",
     "test-hypervisor-aarch64",

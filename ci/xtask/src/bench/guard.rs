@@ -1,0 +1,224 @@
+//! Instruction counts against a committed baseline.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::apt;
+use crate::bench::program::{Profile, Program, target_directory};
+use crate::process;
+
+const WORKLOADS: [&str; 4] = ["W1", "W3", "W6", "W7"];
+const CONTENDERS: [&str; 3] = [
+    "nested-page-table/ept",
+    "nested-page-table/stage2",
+    "nested-page-table/g-stage",
+];
+/// The function that the program runs the workload in.
+const COUNTED: &str = "--toggle-collect=benchmarks::instructions::counted*";
+/// By how much a count may grow.
+const TOLERANCE: f64 = 0.03;
+
+/// Instructions by workload and contender, and the compiler that they are true for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Counts {
+    /// What `rustc -vV` prints, line by line.
+    rustc: Vec<String>,
+    instructions: BTreeMap<String, u64>,
+}
+
+/// Counts, and fails where a count has grown by more than three in a hundred. Does nothing with another
+/// compiler than the baseline's, and says so.
+///
+/// # Errors
+///
+/// When something has grown, or cannot be counted.
+pub(crate) fn run() -> Result<(), String> {
+    let path = baseline_path();
+    let baseline = read(&path)?;
+    let rustc = rustc()?;
+    if rustc != baseline.rustc {
+        println!(
+            "Skipped: the baseline is for another compiler. It has:\n  {}\nand this is:\n  {}",
+            baseline.rustc.join("\n  "),
+            rustc.join("\n  ")
+        );
+        return Ok(());
+    }
+    let counts = Counts::now(rustc)?;
+    for line in lines(&baseline, &counts) {
+        println!("{line}");
+    }
+    let grown = grown(&baseline, &counts);
+    match grown.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "{}; if that is meant: cargo xtask bench --update-baseline",
+            grown.join("; ")
+        )),
+    }
+}
+
+/// Counts, and makes the counts the baseline.
+///
+/// # Errors
+///
+/// When something cannot be counted, or the baseline cannot be written.
+pub(crate) fn update() -> Result<(), String> {
+    let path = baseline_path();
+    let counts = Counts::now(rustc()?)?;
+    let text = serde_json::to_string_pretty(&counts).map_err(|error| error.to_string())?;
+    fs::write(&path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
+    println!("The baseline is written.");
+    Ok(())
+}
+
+fn baseline_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/benchmarks/instructions.json")
+}
+
+fn read(path: &Path) -> Result<Counts, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn rustc() -> Result<Vec<String>, String> {
+    let version = process::output(Command::new("rustc").arg("-vV"))?;
+    Ok(version.lines().map(str::to_owned).collect())
+}
+
+impl Counts {
+    /// The counts of the workspace as it is.
+    fn now(rustc: Vec<String>) -> Result<Self, String> {
+        apt::ensure("valgrind", &["valgrind"])?;
+        let program = Program::build(Profile::Plain)?;
+        let mut instructions = BTreeMap::new();
+        for workload in WORKLOADS {
+            for contender in CONTENDERS {
+                let count = count(&program, workload, contender)?;
+                instructions.insert(format!("{workload} {contender}"), count);
+            }
+        }
+        Ok(Self {
+            rustc,
+            instructions,
+        })
+    }
+}
+
+fn count(program: &Program, workload: &str, contender: &str) -> Result<u64, String> {
+    let output = target_directory()?.join("benchmarks.callgrind");
+    let mut option = OsString::from("--callgrind-out-file=");
+    option.push(&output);
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--quiet", "--tool=callgrind", COUNTED])
+        .arg(option)
+        .arg(program.path())
+        .arg("instructions")
+        .args(["--workload", workload, "--contender", contender]);
+    process::output(&mut valgrind)?;
+    let text = fs::read_to_string(&output).map_err(|error| error.to_string())?;
+    match total(&text) {
+        Some(count) if count > 0 => Ok(count),
+        _ => Err(format!("{workload} {contender}: nothing was counted")),
+    }
+}
+
+/// The sum in a file that callgrind wrote.
+fn total(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))?;
+    line.trim().parse().ok()
+}
+
+/// Each count beside the baseline's.
+fn lines(baseline: &Counts, counts: &Counts) -> Vec<String> {
+    let line = |(name, count): (&String, &u64)| match baseline.instructions.get(name) {
+        Some(before) => {
+            let change = (*count as f64 / *before as f64 - 1.0) * 100.0;
+            format!("{name:<28} {count:>10} instructions, {change:+.1} %")
+        }
+        None => format!("{name:<28} {count:>10} instructions, not in the baseline"),
+    };
+    counts.instructions.iter().map(line).collect()
+}
+
+/// What has grown too much, or is not in both.
+fn grown(baseline: &Counts, counts: &Counts) -> Vec<String> {
+    let mut grown = Vec::new();
+    for (name, &count) in &counts.instructions {
+        match baseline.instructions.get(name) {
+            Some(&before) if count as f64 <= before as f64 * (1.0 + TOLERANCE) => {}
+            Some(before) => grown.push(format!("{name}: {before} instructions became {count}")),
+            None => grown.push(format!("{name} is not in the baseline")),
+        }
+    }
+    let gone = |name: &&String| !counts.instructions.contains_key(*name);
+    let gone = baseline.instructions.keys().filter(gone);
+    grown.extend(gone.map(|name| format!("{name} is in the baseline only")));
+    grown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(instructions: &[(&str, u64)]) -> Counts {
+        let instructions = instructions.iter();
+        Counts {
+            rustc: vec!["rustc 1.0.0".to_owned()],
+            instructions: instructions
+                .map(|&(name, count)| (name.to_owned(), count))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn more_than_three_in_a_hundred_is_growth() {
+        let baseline = counts(&[("W1 a", 1000), ("W3 a", 1000)]);
+        let within = counts(&[("W1 a", 1030), ("W3 a", 10)]);
+        assert!(grown(&baseline, &within).is_empty());
+        let beyond = counts(&[("W1 a", 1031), ("W3 a", 1000)]);
+        assert_eq!(
+            grown(&baseline, &beyond),
+            ["W1 a: 1000 instructions became 1031"]
+        );
+    }
+
+    #[test]
+    fn what_is_not_compared_is_reported() {
+        let baseline = counts(&[("W1 a", 1000), ("W3 a", 1000)]);
+        let other = counts(&[("W1 a", 1000), ("W6 a", 1000)]);
+        assert_eq!(
+            grown(&baseline, &other),
+            [
+                "W6 a is not in the baseline",
+                "W3 a is in the baseline only"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_sum_is_found() {
+        assert_eq!(
+            total("events: Ir\nfn=(1)\n\ntotals: 1055027\n"),
+            Some(1_055_027)
+        );
+        assert_eq!(total("events: Ir\n"), None);
+    }
+
+    #[test]
+    fn the_committed_baseline_has_every_count() {
+        let baseline = read(&baseline_path()).unwrap();
+        assert_eq!(
+            baseline.instructions.len(),
+            WORKLOADS.len() * CONTENDERS.len()
+        );
+    }
+}

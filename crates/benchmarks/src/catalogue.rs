@@ -1,0 +1,45 @@
+//! The workloads, for those who read results.
+
+/// A workload as a reader knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// The name.
+    pub(crate) name: &'static str,
+    /// What is done.
+    pub(crate) title: &'static str,
+    /// What the time is divided by.
+    pub(crate) unit: &'static str,
+    /// The ratio to the floor that this project means to stay below.
+    pub(crate) goal: Option<f64>,
+}
+
+const fn entry(
+    name: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    goal: Option<f64>,
+) -> Entry {
+    Entry {
+        name,
+        title,
+        unit,
+        goal,
+    }
+}
+
+/// Every workload, in the order of reports.
+pub(crate) const ENTRIES: [Entry; 13] = [
+    entry("W1", "map 1 GiB, 4 KiB leaves", "page", Some(0.9)),
+    entry("W2a", "map 64 GiB, 1 GiB leaves", "leaf", Some(1.15)),
+    entry("W2b", "map 64 GiB, 2 MiB leaves", "leaf", Some(0.9)),
+    entry("W3", "unmap all of W1", "page", Some(0.08)),
+    entry("W4", "protect all of W1", "page", Some(2.0)),
+    entry("W5", "translate addresses of W1", "query", Some(1.25)),
+    entry("W6", "map and unmap one page", "pair", Some(2.4)),
+    entry("W7", "fill 1 GiB page by page", "page", Some(1.8)),
+    entry("W8", "split 2 MiB leaves", "leaf", Some(2.0)),
+    entry("W9", "make and drop a VM", "VM", None),
+    entry("W10", "plan 1,000,000 regions", "region", Some(1.5)),
+    entry("W11", "read 1 MiB of a guest", "page", Some(1.1)),
+    entry("W12", "W6 through a VM", "pair", None),
+];

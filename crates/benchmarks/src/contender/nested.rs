@@ -1,0 +1,206 @@
+//! This project's table.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::marker::PhantomData;
+
+use anyhow::Result;
+use nested_paging::guest_addr::PAGE_SIZE_4K;
+use nested_paging::nested_page_table::{Format, LeafPolicy, Level};
+use nested_paging::{
+    GuestPhysAddr, GuestPhysRange, HostPhysAddr, Invalidation, MappingFlags, NestedPageTable,
+    TableHost, aarch64, riscv64, x86_64,
+};
+
+use crate::contender::{Leaves, PageTable};
+use crate::frames::StackFrames;
+
+/// A backend, with the mode and capabilities that it is measured with: four levels on each.
+pub(crate) trait Backend {
+    /// The name in reports.
+    const NAME: &'static str;
+    /// The format.
+    type Format: Format;
+
+    /// The format with its mode and capabilities.
+    fn format() -> Result<Self::Format>;
+
+    /// The names of the instructions that one CPU carries out `request` with, in order.
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str>;
+}
+
+/// Extended page tables of 4 levels.
+pub(crate) struct Ept;
+
+impl Backend for Ept {
+    const NAME: &'static str = "nested-page-table/ept";
+    type Format = x86_64::Ept;
+
+    fn format() -> Result<Self::Format> {
+        let capabilities = x86_64::Capabilities::common();
+        Ok(x86_64::Ept::new(x86_64::Mode::Ept4, capabilities)?)
+    }
+
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str> {
+        let name = |instruction| match instruction {
+            x86_64::Instruction::InveptSingle { .. } => "INVEPT single-context",
+            x86_64::Instruction::InveptAll => "INVEPT all-context",
+        };
+        format.instructions(request).map(name).collect()
+    }
+}
+
+/// AArch64 stage 2 with 48 bits of intermediate physical address.
+pub(crate) struct Stage2;
+
+impl Backend for Stage2 {
+    const NAME: &'static str = "nested-page-table/stage2";
+    type Format = aarch64::Stage2;
+
+    fn format() -> Result<Self::Format> {
+        let capabilities = aarch64::Capabilities::common();
+        Ok(aarch64::Stage2::new(aarch64::Mode::IPA48, capabilities)?)
+    }
+
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str> {
+        use aarch64::Instruction as Name;
+
+        let name = |instruction| match instruction {
+            Name::TlbiIpas2e1is(_) | Name::TlbiIpas2e1(_) => "TLBI IPAS2E1",
+            Name::TlbiRipas2e1is(_) | Name::TlbiRipas2e1(_) => "TLBI RIPAS2E1",
+            Name::TlbiVmalle1is | Name::TlbiVmalle1 => "TLBI VMALLE1",
+            Name::TlbiVmalls12e1is | Name::TlbiVmalls12e1 => "TLBI VMALLS12E1",
+            Name::WriteVttbr(_) => "MSR VTTBR_EL2",
+            _ => "barriers",
+        };
+        format.instructions(request).map(name).collect()
+    }
+}
+
+/// The RISC-V G-stage in mode Sv48x4, without extensions.
+pub(crate) struct GStage;
+
+impl Backend for GStage {
+    const NAME: &'static str = "nested-page-table/g-stage";
+    type Format = riscv64::GStage;
+
+    fn format() -> Result<Self::Format> {
+        let capabilities = riscv64::Capabilities::common();
+        Ok(riscv64::GStage::new(riscv64::Mode::Sv48x4, capabilities)?)
+    }
+
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str> {
+        let name = |instruction| match instruction {
+            riscv64::Instruction::HfenceGvma { rs1: Some(_), .. } => "HFENCE.GVMA address",
+            riscv64::Instruction::HfenceGvma { rs1: None, .. } => "HFENCE.GVMA VMID",
+        };
+        format.instructions(request).map(name).collect()
+    }
+}
+
+/// A host for a table in the format `F`.
+pub(crate) trait BenchmarkHost<F>: TableHost<Frames = StackFrames> {
+    /// A host for a table in this format.
+    fn new(format: F) -> Self;
+}
+
+/// Takes what a hypervisor would read of a request, counts it, and does nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct CountingHost {
+    requests: Cell<u64>,
+}
+
+impl<F> BenchmarkHost<F> for CountingHost {
+    fn new(_format: F) -> Self {
+        Self::default()
+    }
+}
+
+impl TableHost for CountingHost {
+    type Frames = StackFrames;
+
+    #[inline]
+    fn frames(&self) -> &StackFrames {
+        &StackFrames
+    }
+
+    #[inline]
+    fn invalidate(&self, request: &Invalidation) {
+        self.requests.set(self.requests.get() + 1);
+        black_box(request.space());
+        for range in request.ranges() {
+            black_box(*range);
+        }
+    }
+}
+
+/// The table with the backend `B`.
+pub(crate) struct Nested<B: Backend, H: TableHost = CountingHost> {
+    table: NestedPageTable<B::Format, H>,
+    backend: PhantomData<B>,
+}
+
+impl<B: Backend, H: TableHost> Nested<B, H> {
+    /// The host.
+    pub(crate) fn host(&self) -> &H {
+        self.table.host()
+    }
+}
+
+/// The page at `address`.
+#[inline]
+fn page(address: GuestPhysAddr) -> Result<GuestPhysRange> {
+    Ok(GuestPhysRange::from_start_size(address, PAGE_SIZE_4K)?)
+}
+
+impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
+    const NAME: &'static str = B::NAME;
+
+    fn new(leaves: Leaves) -> Result<Self> {
+        let format = B::format()?;
+        let table = NestedPageTable::new(format, 1, H::new(format))?;
+        let policy = match leaves {
+            Leaves::Pages => LeafPolicy::up_to(Level::PAGE_4K),
+            Leaves::Largest => LeafPolicy::HARDWARE,
+        };
+        Ok(Self {
+            table: table.with_leaf_policy(policy),
+            backend: PhantomData,
+        })
+    }
+
+    #[inline]
+    fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr) -> Result<()> {
+        Ok(self.table.map(guest, host, MappingFlags::READ_WRITE)?)
+    }
+
+    #[inline]
+    fn unmap(&mut self, guest: GuestPhysRange) -> Result<()> {
+        Ok(self.table.unmap(guest)?)
+    }
+
+    #[inline]
+    fn protect(&mut self, guest: GuestPhysRange) -> Result<()> {
+        Ok(self.table.protect(guest, MappingFlags::READ)?)
+    }
+
+    #[inline]
+    fn map_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
+        self.map(page(guest)?, host)
+    }
+
+    #[inline]
+    fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()> {
+        self.unmap(page(guest)?)
+    }
+
+    #[inline]
+    fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
+        self.table.translate(address)?.host_of(address)
+    }
+
+    fn is_writable(&self, address: GuestPhysAddr) -> Option<bool> {
+        let flags = self.table.translate(address)?.flags;
+        Some(flags.contains(MappingFlags::WRITE))
+    }
+}

@@ -1,0 +1,104 @@
+//! The workloads that are about more than a table: W9, W11 and W12.
+
+mod create;
+mod pages;
+mod read;
+
+pub(crate) use create::Create;
+pub(crate) use pages::MachinePages;
+pub(crate) use read::{CopyFloor, ReadMemory};
+
+use std::cell::Cell;
+use std::hint::black_box;
+
+use anyhow::{Context, Result};
+use nested_paging::guest_addr::PAGE_SIZE_4K;
+use nested_paging::guest_vm::{MapType, MemoryRegion, PassthroughRegion, VmConfig};
+use nested_paging::{GuestPhysAddr, HostPhysAddr, Invalidation, MappingFlags, Vm, VmHal, x86_64};
+
+use crate::contender::nested::{Backend, Ept};
+use crate::frames::StackFrames;
+use crate::workload::GIB;
+
+/// The name of the contender.
+pub(crate) const NAME: &str = "guest-vm";
+
+/// Where RAM begins, in guest and host alike: above everything that other workloads map.
+const RAM: GuestPhysAddr = GuestPhysAddr::new(0x100_0000_0000);
+const RAM_BYTES: u64 = 64 * GIB;
+/// Where devices begin, and how far apart they are, so that no two merge.
+const DEVICES: GuestPhysAddr = GuestPhysAddr::new(0x4000_0000);
+const DEVICE_COUNT: u64 = 200;
+const DEVICE_BYTES: u64 = 0x1_0000;
+const DEVICE_DISTANCE: u64 = 0x10_0000;
+
+type Machine = Vm<x86_64::Ept, CountingHal>;
+
+/// Takes what a hypervisor would read of a request, counts it, and does nothing else. Every region of
+/// RAM is free.
+#[derive(Debug, Default)]
+struct CountingHal {
+    requests: Cell<u64>,
+}
+
+impl VmHal for CountingHal {
+    type Frames = StackFrames;
+
+    #[inline]
+    fn frames(&self) -> &StackFrames {
+        &StackFrames
+    }
+
+    fn alloc_memory_region_at(&self, _base: HostPhysAddr, _size: u64) -> bool {
+        true
+    }
+
+    fn dealloc_memory_region_at(&self, _base: HostPhysAddr, _size: u64) {}
+
+    #[inline]
+    fn invalidate(&self, request: &Invalidation) {
+        self.requests.set(self.requests.get() + 1);
+        black_box(request.space());
+        for range in request.ranges() {
+            black_box(*range);
+        }
+    }
+}
+
+/// A machine with 64 GiB of RAM that the host has cleared, and 200 devices.
+fn config() -> Result<VmConfig<'static, x86_64::Ept>> {
+    let mut config = VmConfig::new(1, "benchmark", Ept::format()?);
+    let flags = u64::from(MappingFlags::ACCESS.bits());
+    config.memory_regions.push(MemoryRegion {
+        keep_contents: true,
+        ..MemoryRegion::new("ram", RAM, RAM_BYTES, flags, MapType::Identical)
+    });
+    let device = |number| {
+        let address = DEVICES.as_u64() + number * DEVICE_DISTANCE;
+        let (guest, host) = (GuestPhysAddr::new(address), HostPhysAddr::new(address));
+        PassthroughRegion::new("device", guest, host, DEVICE_BYTES)
+    };
+    config
+        .passthrough_regions
+        .extend((0..DEVICE_COUNT).map(device));
+    Ok(config)
+}
+
+/// A machine with `count` regions of one page each, no two of which touch.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub(crate) fn with_regions(count: u64) -> Result<impl Sized> {
+    let machine = Vm::new(
+        VmConfig::new(1, "benchmark", Ept::format()?),
+        CountingHal::default(),
+    );
+    let machine = machine.context("the machine is not made")?;
+    for number in 0..count {
+        let guest = GuestPhysAddr::new(RAM.as_u64() + 2 * number * PAGE_SIZE_4K);
+        let host = HostPhysAddr::new(guest.as_u64());
+        machine.map_region(guest, host, PAGE_SIZE_4K, MappingFlags::READ_WRITE)?;
+    }
+    Ok(machine)
+}
