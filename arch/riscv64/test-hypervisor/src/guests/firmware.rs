@@ -1,6 +1,8 @@
 //! The firmware that a guest finds: as much of the SBI as one hart needs. (RISC-V Supervisor Binary
 //! Interface Specification, version 2.0.)
 
+use test_hypervisor_kit::Event;
+
 use crate::hypervisor::csr;
 use crate::hypervisor::vcpu::Vcpu;
 
@@ -12,6 +14,8 @@ const A7: usize = 17;
 const BASE: u64 = 0x10;
 const TIMER: u64 = 0x5449_4d45;
 const SYSTEM_RESET: u64 = 0x5352_5354;
+/// The reset type of [`SYSTEM_RESET`] that is none. (Chapter "System Reset Extension".)
+const SHUTDOWN: u64 = 0;
 /// The old way to set the timer.
 const LEGACY_TIMER: u64 = 0;
 
@@ -22,15 +26,8 @@ const NOT_SUPPORTED: u64 = (-2_i64) as u64;
 /// The length of ECALL, which has no compressed form.
 const ECALL_LENGTH: u64 = 4;
 
-/// What a guest asks of its machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    GoOn,
-    PowerOff,
-}
-
 /// Answers the call that `vcpu` has just made, and moves on behind it.
-pub(super) fn call(vcpu: &mut Vcpu) -> Request {
+pub(super) fn call(vcpu: &mut Vcpu) -> Event {
     let (extension, function, argument) = (vcpu.x[A7], vcpu.x[A6], vcpu.x[A0]);
     let (error, value) = match (extension, function) {
         (BASE, function) => (0, base(function, argument)),
@@ -38,13 +35,14 @@ pub(super) fn call(vcpu: &mut Vcpu) -> Request {
             csr::write!(csr::VSTIMECMP, argument);
             (0, 0)
         }
-        (SYSTEM_RESET, 0) => return Request::PowerOff,
+        (SYSTEM_RESET, 0) if argument == SHUTDOWN => return Event::PowerOff,
+        (SYSTEM_RESET, 0) => return Event::Reset,
         _ => (NOT_SUPPORTED, 0),
     };
     vcpu.x[A0] = error;
     vcpu.x[A1] = value;
     vcpu.pc += ECALL_LENGTH;
-    Request::GoOn
+    Event::Call
 }
 
 /// Chapter "Base Extension": version, implementation, what is there, and three numbers of the hart.

@@ -1,0 +1,239 @@
+//! Real guests: unmodified programs that believe they have the machine to themselves.
+
+use alloc::format;
+use core::fmt;
+
+use nested_paging::guest_addr::PAGE_SIZE_4K;
+use nested_paging::guest_vm::FaultOutcome;
+use nested_paging::nested_page_table::{AddressSpaceId, Format};
+use nested_paging::{GuestPhysAddr, GuestPhysRange, MappingFlags, Vm, VmHal};
+
+use crate::damage::Damage;
+use crate::loaded_files::LoadedFiles;
+use crate::machine::Machine;
+use crate::report::{Failure, failure};
+use crate::vm_file::VmFile;
+use crate::{ensure, println};
+
+/// The one virtual CPU of a real guest, with the firmware that it finds.
+pub trait VirtualCpu {
+    /// Runs the guest from where it is until it needs something.
+    fn run(&mut self) -> Event;
+}
+
+/// What ended a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It called its firmware, which has answered.
+    Call,
+    /// It did what its table does not allow, and will do it again.
+    Fault {
+        /// Where.
+        address: GuestPhysAddr,
+        /// The one flag that allows it.
+        access: MappingFlags,
+        /// The program counter.
+        pc: u64,
+    },
+    /// It powered itself off.
+    PowerOff,
+    /// It wants to begin anew, as guests do that cannot go on.
+    Reset,
+    /// Something that no guest should be able to do.
+    Unexpected(Failure),
+}
+
+/// A guest that consists of files: its description `vm`, its program `kernel`, the device tree `dtb`
+/// and, if the description says where, a `ramdisk`.
+#[derive(Debug)]
+pub struct RealGuest<'m, M: Machine> {
+    /// The machine.
+    pub machine: &'m M,
+    /// The mode of its table, one of the machine's.
+    pub mode: &'static str,
+    /// The files.
+    pub files: LoadedFiles<'m>,
+    /// Damage the leaf of the ramdisk's first page: the guest has to notice.
+    pub sabotage: bool,
+}
+
+/// What happened while a guest ran.
+#[derive(Clone, Copy, Debug, Default)]
+struct Statistics {
+    filled: u64,
+    other_faults: u64,
+    calls: u64,
+    ram: Ram,
+    table_frames: u64,
+}
+
+/// What the leaves of RAM are like.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ram {
+    leaves: u64,
+    larger_than_4k: u64,
+    at_own_address: u64,
+}
+
+impl<M: Machine> RealGuest<'_, M> {
+    /// Runs the guest on the virtual CPU that `start` makes until it powers itself off, and prints
+    /// what came of it; whether all was well.
+    ///
+    /// RAM is filled page by page when it is first used. At the end every page of it has to be a leaf
+    /// of 4 KiB, none at its own address, and all frames have to come back.
+    #[must_use]
+    pub fn run<C: VirtualCpu>(
+        &self,
+        start: impl FnOnce(&M::Format, AddressSpaceId, &VmFile) -> C,
+    ) -> bool {
+        match self.try_run(start) {
+            Ok(statistics) => println!("the guest powered off: {statistics}"),
+            Err(ref reason) => {
+                println!("the guest failed: {reason}");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn try_run<C: VirtualCpu>(
+        &self,
+        start: impl FnOnce(&M::Format, AddressSpaceId, &VmFile) -> C,
+    ) -> Result<Statistics, Failure> {
+        let text = core::str::from_utf8(self.files.get("vm")?);
+        let text = text.map_err(|error| failure(format_args!("the VM file: {error}")))?;
+        let file = VmFile::parse(text)?;
+        let format = self.begin_mode()?;
+        let frames = self.machine.frames();
+        file.memory().for_each(|range| frames.withhold(&range));
+        let frames_out = frames.frames_out();
+
+        let vm = Vm::new(file.config(format)?, self.machine.hal(&format));
+        let vm = vm.map_err(|error| failure(format_args!("{error}")))?;
+        self.load(&vm, &file)?;
+        let damage = self.damage(&vm, &format, &file);
+        let mut cpu = start(&format, vm.address_space_id(), &file);
+        let outcome = until_power_off(&vm, &mut cpu);
+        if let Some(damage) = damage {
+            damage.repair(self.machine);
+        }
+        let statistics = outcome?.complete(&vm, format.geometry().last_guest())?;
+
+        drop(vm);
+        let lost = frames.frames_out() - frames_out;
+        ensure!(lost == 0, "{lost} frames did not come back");
+        Ok(statistics)
+    }
+
+    fn begin_mode(&self) -> Result<M::Format, Failure> {
+        let modes = self.machine.modes();
+        let mode = modes.iter().find(|mode| mode.name == self.mode);
+        let mode = mode.ok_or_else(|| format!("this machine has no {}", self.mode))?;
+        self.machine.begin(mode);
+        Ok(mode.format)
+    }
+
+    /// Copies the files into the guest's memory.
+    fn load(&self, vm: &Vm<M::Format, M::Hal>, file: &VmFile) -> Result<(), Failure> {
+        let load = |name, address: GuestPhysAddr| {
+            let written = vm.write_to_guest(address, self.files.get(name)?);
+            written.map_err(|error| failure(format_args!("{name} at {address}: {error}")))
+        };
+        load("kernel", file.kernel_load_addr)?;
+        load("dtb", file.dtb_load_addr)?;
+        match file.ramdisk_load_addr {
+            Some(address) => load("ramdisk", address),
+            None => Ok(()),
+        }
+    }
+
+    fn damage(
+        &self,
+        vm: &Vm<M::Format, M::Hal>,
+        format: &M::Format,
+        file: &VmFile,
+    ) -> Option<Damage> {
+        let address = file.ramdisk_load_addr.filter(|_| self.sabotage)?;
+        let mmu = self.machine.mmu(format, vm.address_space_id());
+        Damage::inflict(self.machine, &mmu, address)
+    }
+}
+
+fn until_power_off<F: Format, H: VmHal>(
+    vm: &Vm<F, H>,
+    cpu: &mut impl VirtualCpu,
+) -> Result<Statistics, Failure> {
+    let mut statistics = Statistics::default();
+    loop {
+        match cpu.run() {
+            Event::Call => statistics.calls += 1,
+            Event::Fault {
+                address,
+                access,
+                pc,
+            } => match vm.handle_page_fault(address, access) {
+                Ok(FaultOutcome::Filled) => statistics.filled += 1,
+                Ok(FaultOutcome::Spurious | FaultOutcome::Retry) => statistics.other_faults += 1,
+                outcome => {
+                    return Err(format!("{access} at {address} by pc {pc:#x}: {outcome:?}"));
+                }
+            },
+            Event::PowerOff => return Ok(statistics),
+            Event::Reset => return Err(failure(format_args!("it wants to begin anew"))),
+            Event::Unexpected(reason) => return Err(reason),
+        }
+    }
+}
+
+impl Statistics {
+    /// Adds what can only be counted at the end, and judges it.
+    fn complete<F: Format, H: VmHal>(
+        self,
+        vm: &Vm<F, H>,
+        last: GuestPhysAddr,
+    ) -> Result<Self, Failure> {
+        let everything = GuestPhysRange::from_start_last(GuestPhysAddr::ZERO, last);
+        let everything = everything.map_err(|error| failure(format_args!("{error}")))?;
+        let mut ram = Ram::default();
+        vm.visit(everything, |leaf| {
+            if !leaf.flags.contains(MappingFlags::DEVICE) {
+                let own = leaf.guest.start().as_u64() == leaf.host.as_u64();
+                ram.leaves += 1;
+                ram.larger_than_4k += u64::from(leaf.guest.size() > PAGE_SIZE_4K);
+                ram.at_own_address += u64::from(own);
+            }
+        });
+        let completed = Self {
+            ram,
+            table_frames: vm.statistics().table_frames,
+            ..self
+        };
+        let as_asked = ram.larger_than_4k == 0 && ram.at_own_address == 0;
+        let on_demand = self.filled > 0 && ram.leaves >= self.filled;
+        ensure!(as_asked && on_demand, "its RAM is wrong: {completed}");
+        Ok(completed)
+    }
+}
+
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            filled,
+            other_faults,
+            calls,
+            ram,
+            table_frames,
+        } = self;
+        let Ram {
+            leaves,
+            larger_than_4k,
+            at_own_address,
+        } = ram;
+        write!(
+            f,
+            "{filled} of {leaves} pages filled on demand, {at_own_address} of them at their own \
+             address, {larger_than_4k} larger than 4 KiB, {other_faults} other faults, \
+             {table_frames} table frames, {calls} calls"
+        )
+    }
+}
