@@ -63,24 +63,18 @@ struct Statistics {
     filled: u64,
     other_faults: u64,
     calls: u64,
-    ram: Ram,
-    table_frames: u64,
-}
-
-/// What the leaves of RAM are like.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ram {
     leaves: u64,
-    larger_than_4k: u64,
+    /// Leaves of RAM whose host address is their guest address.
     at_own_address: u64,
+    table_frames: u64,
 }
 
 impl<M: Machine> RealGuest<'_, M> {
     /// Runs the guest on the virtual CPU that `start` makes until it powers itself off, and prints
     /// what came of it; whether all was well.
     ///
-    /// RAM is filled page by page when it is first used. At the end every page of it has to be a leaf
-    /// of 4 KiB, none at its own address, and all frames have to come back.
+    /// RAM is filled when it is first used, which has to be by a leaf of 4 KiB. At the end no leaf of
+    /// RAM may be at its own address, and all frames have to come back.
     #[must_use]
     pub fn run<C: VirtualCpu>(
         &self,
@@ -172,7 +166,12 @@ fn until_power_off<F: Format, H: VmHal>(
                 access,
                 pc,
             } => match vm.handle_page_fault(address, access) {
-                Ok(FaultOutcome::Filled) => statistics.filled += 1,
+                Ok(FaultOutcome::Filled) => {
+                    statistics.filled += 1;
+                    let leaf = vm.translate(address);
+                    let is_4k = leaf.is_some_and(|leaf| leaf.guest.size() == PAGE_SIZE_4K);
+                    ensure!(is_4k, "{address} was filled with {leaf:x?}");
+                }
                 Ok(FaultOutcome::Spurious | FaultOutcome::Retry) => statistics.other_faults += 1,
                 outcome => {
                     return Err(format!("{access} at {address} by pc {pc:#x}: {outcome:?}"));
@@ -194,23 +193,23 @@ impl Statistics {
     ) -> Result<Self, Failure> {
         let everything = GuestPhysRange::from_start_last(GuestPhysAddr::ZERO, last);
         let everything = everything.map_err(|error| failure(format_args!("{error}")))?;
-        let mut ram = Ram::default();
-        vm.visit(everything, |leaf| {
-            if !leaf.flags.contains(MappingFlags::DEVICE) {
-                let own = leaf.guest.start().as_u64() == leaf.host.as_u64();
-                ram.leaves += 1;
-                ram.larger_than_4k += u64::from(leaf.guest.size() > PAGE_SIZE_4K);
-                ram.at_own_address += u64::from(own);
-            }
-        });
-        let completed = Self {
-            ram,
+        let mut completed = Self {
             table_frames: vm.statistics().table_frames,
             ..self
         };
-        let as_asked = ram.larger_than_4k == 0 && ram.at_own_address == 0;
-        let on_demand = self.filled > 0 && ram.leaves >= self.filled;
-        ensure!(as_asked && on_demand, "its RAM is wrong: {completed}");
+        vm.visit(everything, |leaf| {
+            let is_ram = !leaf.flags.contains(MappingFlags::DEVICE);
+            let is_same = leaf.guest.start().as_u64() == leaf.host.as_u64();
+            completed.leaves += 1;
+            completed.at_own_address += u64::from(is_ram && is_same);
+        });
+        let Self {
+            filled,
+            at_own_address,
+            ..
+        } = completed;
+        ensure!(filled > 0, "no page was filled on demand");
+        ensure!(at_own_address == 0, "RAM at its own address: {completed}");
         Ok(completed)
     }
 }
@@ -221,19 +220,15 @@ impl fmt::Display for Statistics {
             filled,
             other_faults,
             calls,
-            ram,
+            leaves,
+            at_own_address,
             table_frames,
         } = self;
-        let Ram {
-            leaves,
-            larger_than_4k,
-            at_own_address,
-        } = ram;
         write!(
             f,
-            "{filled} of {leaves} pages filled on demand, {at_own_address} of them at their own \
-             address, {larger_than_4k} larger than 4 KiB, {other_faults} other faults, \
-             {table_frames} table frames, {calls} calls"
+            "{filled} pages of 4 KiB filled on demand, {other_faults} other faults, {calls} calls; \
+             {leaves} leaves in {table_frames} table frames, {at_own_address} of RAM at their own \
+             address"
         )
     }
 }
