@@ -117,7 +117,7 @@ impl Isa {
     pub(crate) const fn has_guests(self) -> bool {
         match self {
             Self::Riscv64 => true,
-            Self::Aarch64 => false,
+            Self::Aarch64 => true,
             Self::X86_64 => false,
         }
     }
