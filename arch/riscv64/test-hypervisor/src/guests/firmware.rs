@@ -13,6 +13,7 @@ const A7: usize = 17;
 
 const BASE: u64 = 0x10;
 const TIMER: u64 = 0x5449_4d45;
+const IPI: u64 = 0x0073_5049;
 const SYSTEM_RESET: u64 = 0x5352_5354;
 /// The reset type of [`SYSTEM_RESET`] that is none. (Chapter "System Reset Extension".)
 const SHUTDOWN: u64 = 0;
@@ -21,6 +22,10 @@ const LEGACY_TIMER: u64 = 0;
 
 /// Major version in bits 30:24, minor version below.
 const SPECIFICATION_1_0: u64 = 1 << 24;
+/// The first hart of a mask that stands for all harts. (Chapter "Hart list parameter".)
+const ALL_HARTS: u64 = u64::MAX;
+/// VSSIP, in hvip. The guest clears it as its sip.SSIP.
+const SOFTWARE_INTERRUPT: u64 = 1 << 2;
 /// SBI_ERR_NOT_SUPPORTED.
 const NOT_SUPPORTED: u64 = (-2_i64) as u64;
 /// The length of ECALL, which has no compressed form.
@@ -33,6 +38,10 @@ pub(super) fn call(vcpu: &mut Vcpu) -> Event {
         (BASE, function) => (0, base(function, argument)),
         (TIMER, 0) | (LEGACY_TIMER, _) => {
             csr::write!(csr::VSTIMECMP, argument);
+            (0, 0)
+        }
+        (IPI, 0) => {
+            interrupt(argument, vcpu.x[A1]);
             (0, 0)
         }
         (SYSTEM_RESET, 0) if argument == SHUTDOWN => return Event::PowerOff,
@@ -49,7 +58,15 @@ pub(super) fn call(vcpu: &mut Vcpu) -> Event {
 fn base(function: u64, argument: u64) -> u64 {
     match function {
         0 => SPECIFICATION_1_0,
-        3 => u64::from(matches!(argument, BASE | TIMER | SYSTEM_RESET)),
+        3 => u64::from(matches!(argument, BASE | TIMER | IPI | SYSTEM_RESET)),
         _ => 0,
+    }
+}
+
+/// Chapter "IPI Extension": a software interrupt for the harts whose bits are set in `mask`, of which bit
+/// 0 stands for hart `first`, or for all of them. There is hart 0.
+fn interrupt(mask: u64, first: u64) {
+    if first == ALL_HARTS || first == 0 && mask & 1 != 0 {
+        csr::write!(csr::HVIP, csr::read!(csr::HVIP) | SOFTWARE_INTERRUPT);
     }
 }
