@@ -15,6 +15,10 @@ use crate::report::{Failure, failure};
 use crate::vm_file::VmFile;
 use crate::{ensure, println};
 
+/// After so many faults without one that found something to do, the guest gets nowhere: the hardware does
+/// not see what the table says.
+const IN_VAIN: u64 = 1000;
+
 /// The one virtual CPU of a real guest, with the firmware that it finds.
 pub trait VirtualCpu {
     /// Runs the guest from where it is until it needs something.
@@ -62,6 +66,8 @@ pub struct RealGuest<'m, M: Machine> {
 struct Statistics {
     filled: u64,
     other_faults: u64,
+    /// How many of them were the last, one after another.
+    in_vain: u64,
     calls: u64,
     leaves: u64,
     /// Leaves of RAM whose host address is their guest address.
@@ -165,18 +171,11 @@ fn until_power_off<F: Format, H: VmHal>(
                 address,
                 access,
                 pc,
-            } => match vm.handle_page_fault(address, access) {
-                Ok(FaultOutcome::Filled) => {
-                    statistics.filled += 1;
-                    let leaf = vm.translate(address);
-                    let is_4k = leaf.is_some_and(|leaf| leaf.guest.size() == PAGE_SIZE_4K);
-                    ensure!(is_4k, "{address} was filled with {leaf:x?}");
-                }
-                Ok(FaultOutcome::Spurious | FaultOutcome::Retry) => statistics.other_faults += 1,
-                outcome => {
-                    return Err(format!("{access} at {address} by pc {pc:#x}: {outcome:?}"));
-                }
-            },
+            } => {
+                let handled = statistics.handle_fault(vm, address, access);
+                handled
+                    .map_err(|reason| format!("{access} at {address} by pc {pc:#x}: {reason}"))?;
+            }
             Event::PowerOff => return Ok(statistics),
             Event::Reset => return Err(failure(format_args!("it wants to begin anew"))),
             Event::Unexpected(reason) => return Err(reason),
@@ -185,6 +184,32 @@ fn until_power_off<F: Format, H: VmHal>(
 }
 
 impl Statistics {
+    /// Has `vm` handle a fault, and judges what it did.
+    fn handle_fault<F: Format, H: VmHal>(
+        &mut self,
+        vm: &Vm<F, H>,
+        address: GuestPhysAddr,
+        access: MappingFlags,
+    ) -> Result<(), Failure> {
+        let outcome = vm.handle_page_fault(address, access);
+        match outcome {
+            Ok(FaultOutcome::Filled) => {
+                self.filled += 1;
+                self.in_vain = 0;
+                let leaf = vm.translate(address);
+                let is_4k = leaf.is_some_and(|leaf| leaf.guest.size() == PAGE_SIZE_4K);
+                ensure!(is_4k, "filled with {leaf:x?}");
+            }
+            Ok(FaultOutcome::Spurious | FaultOutcome::Retry) => {
+                self.other_faults += 1;
+                self.in_vain += 1;
+                ensure!(self.in_vain < IN_VAIN, "{outcome:?}, for ever");
+            }
+            _ => return Err(failure(format_args!("{outcome:?}"))),
+        }
+        Ok(())
+    }
+
     /// Adds what can only be counted at the end, and judges it.
     fn complete<F: Format, H: VmHal>(
         self,
@@ -223,6 +248,7 @@ impl fmt::Display for Statistics {
             leaves,
             at_own_address,
             table_frames,
+            ..
         } = self;
         write!(
             f,
