@@ -77,16 +77,24 @@ fn linux(isa: Isa, folder: &Path) -> Result<(PathBuf, Vec<u8>), String> {
     Ok((kernel(&root)?, ramdisk(&root)?))
 }
 
-/// The kernel below `root`, whatever its version.
+/// The kernel below `root`, whatever its version: in boot, or from Debian 14 on beside its modules.
 fn kernel(root: &Path) -> Result<PathBuf, String> {
-    let folder = root.join("boot");
-    let mut entries = fs::read_dir(&folder).map_err(|error| failed(&folder, &error))?;
-    let kernel = entries.find_map(|entry| {
-        let entry = entry.ok()?;
-        let is_kernel = entry.file_name().to_string_lossy().starts_with("vmlinu");
-        is_kernel.then(|| entry.path())
+    let modules = entries(&root.join("usr/lib/modules"));
+    let folders = modules.into_iter().chain([root.join("boot")]);
+    let mut files = folders.flat_map(|folder| entries(&folder));
+    let kernel = files.find(|path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("vmlinu")
     });
-    kernel.ok_or_else(|| format!("{} has no kernel", folder.display()))
+    kernel.ok_or_else(|| format!("{} has no kernel", root.display()))
+}
+
+/// What is in `folder`; nothing if there is no such folder.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 /// Busybox of `root`, and a first program that starts its shell.

@@ -57,7 +57,7 @@ const UBOOT_AARCH64: Script = uboot!(
      mw.l 0x8000000000 0x6e657374 0x40000; crc32 0x8000000000 0x100000"
 );
 
-/// A shell, and the MD5 of a file of 1.5 MiB.
+/// A shell, and the MD5 of a file of 1.5 MiB. stty waits until the console has shown all of it.
 const LINUX: Script = Script {
     before_ramdisk: &[("Linux version", "")],
     of_ramdisk: &[
@@ -65,7 +65,7 @@ const LINUX: Script = Script {
             "~ # ",
             "cd /tmp; seq 1 10000 > a; cat a a a a a a a a > b; cat b b b b > c\r",
         ),
-        ("/tmp # ", "md5sum c; poweroff -f\r"),
+        ("/tmp # ", "md5sum c; stty sane; poweroff -f\r"),
         ("90c024d8dbbfb0b0b9b8cde22f53fb4c  c", ""),
         POWERED_OFF,
     ],
