@@ -1,4 +1,4 @@
-//! Debian's packages for other architectures and of another release, without touching the system's.
+//! Debian's packages for other architectures and of other releases, without touching the system's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::process;
 
-const SOURCES: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
-                       http://deb.debian.org/debian trixie main\n";
+const SOURCE: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
+                      http://deb.debian.org/debian";
+/// Debian 13, and what follows it where a mirror has no consistent index of Debian 13.
+const RELEASES: [&str; 2] = ["trixie", "forky"];
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Packages of Debian 13 for one architecture, in a folder of our own with apt's state beside them.
+/// Packages for one architecture, in a folder of our own with apt's state beside them.
 #[derive(Debug)]
 pub(crate) struct Packages {
     folder: PathBuf,
@@ -35,18 +37,17 @@ impl Packages {
              Dir::Etc::sourceparts \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
              Dir::State \"{path}\";\nDir::State::status \"/dev/null\";\nDir::Cache \"{path}\";\n"
         );
-        write(&folder.join("sources.list"), SOURCES)?;
         write(&folder.join("apt.conf"), &configuration)?;
         Ok(Self { folder })
     }
 
-    /// Fetches `packages`, and what `kernel` depends on, and unpacks them: the folder that is their
-    /// root. Debian's kernels change their names with every version, and the package `kernel` names
-    /// the current one.
+    /// Fetches `packages`, and the kernel that `kernel` depends on, and unpacks them: the folder that
+    /// is their root. They come from the first release that has all of them. Debian's kernels change
+    /// their names with every version, and the package `kernel` names the current one.
     ///
     /// # Errors
     ///
-    /// When that fails.
+    /// When no release has them.
     pub(crate) fn fetch(&self, packages: &[&str], kernel: &str) -> Result<PathBuf, String> {
         let root = self.folder.join("root");
         let done = self.folder.join("done");
@@ -54,20 +55,47 @@ impl Packages {
         if fs::read_to_string(&done).is_ok_and(|there| there == wanted) {
             return Ok(root);
         }
+        let mut reasons = Vec::new();
+        for release in RELEASES {
+            match self.fetch_from(release, packages, kernel) {
+                Ok(()) => {
+                    write(&done, &wanted)?;
+                    return Ok(root);
+                }
+                Err(reason) => reasons.push(format!("{release}: {reason}")),
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    fn fetch_from(&self, release: &str, packages: &[&str], kernel: &str) -> Result<(), String> {
+        let source = format!("{SOURCE} {release} main\n");
+        write(&self.folder.join("sources.list"), &source)?;
         process::run_within(self.apt("apt-get").arg("update"), LIMIT)?;
-        let depends = process::output(self.apt("apt-cache").args(["depends", kernel]))?;
-        let kernel =
-            dependency(&depends).ok_or_else(|| format!("{kernel} depends on no kernel"))?;
+        let kernel = self.current(kernel)?;
         let downloads = self.folder.join("downloads");
         let mut download = self.apt("apt-get");
-        let download = download.arg("download").args(packages).arg(kernel);
+        let download = download.arg("download").args(packages).arg(&kernel);
         process::run_within(download.current_dir(&downloads), LIMIT)?;
+        let root = self.folder.join("root");
         for package in fs::read_dir(&downloads).map_err(|error| error.to_string())? {
             let package = package.map_err(|error| error.to_string())?.path();
             process::run(Command::new("dpkg-deb").arg("-x").args([&package, &root]))?;
         }
-        write(&done, &wanted)?;
-        Ok(root)
+        Ok(())
+    }
+
+    /// The package with the kernel that `kernel` depends on, directly or not.
+    fn current(&self, kernel: &str) -> Result<String, String> {
+        let mut found = kernel.to_owned();
+        loop {
+            let depends = process::output(self.apt("apt-cache").args(["depends", &found]))?;
+            match dependency(&depends) {
+                Some(next) => found = next.to_owned(),
+                None if found != kernel => return Ok(found),
+                None => return Err(format!("{kernel} depends on no kernel")),
+            }
+        }
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -77,11 +105,15 @@ impl Packages {
     }
 }
 
-/// The first package that `apt-cache depends` names.
+/// The first package of a kernel that `apt-cache depends` names. From Debian 14 on, the package
+/// linux-image-VERSION has none itself, but depends on linux-binary-VERSION.
 fn dependency(depends: &str) -> Option<&str> {
-    depends
+    let mut names = depends
         .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "))
+        .filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let is_kernel =
+        |name: &&str| name.starts_with("linux-image-") || name.starts_with("linux-binary-");
+    names.find(is_kernel)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -94,7 +126,8 @@ mod tests {
 
     #[test]
     fn the_kernel_is_what_the_package_depends_on() {
-        let depends = "linux-image-riscv64\n  Depends: linux-image-6.12.1+deb13-riscv64\n";
+        let depends = "linux-image-riscv64\n  Depends: linux-base-riscv64\n  \
+                       Depends: linux-image-6.12.1+deb13-riscv64\n";
         let kernel = Some("linux-image-6.12.1+deb13-riscv64");
         assert_eq!(dependency(depends), kernel);
         assert_eq!(dependency("linux-image-riscv64\n"), None);

@@ -117,7 +117,7 @@ impl Isa {
     pub(crate) const fn has_guests(self) -> bool {
         match self {
             Self::Riscv64 => true,
-            Self::Aarch64 => false,
+            Self::Aarch64 => true,
             Self::X86_64 => false,
         }
     }
@@ -189,13 +189,14 @@ impl Isa {
                 .args(["-M", "virt", "-cpu", variant.processor])
                 .args(["-m", "2G", "-smp", "2", "-bios", "default"])
                 .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
-                .args(["-no-reboot", "-append", command_line, "-kernel"])
+                .args(["-no-reboot", "-nic", "none"])
+                .args(["-append", command_line, "-kernel"])
                 .arg(image),
             Self::Aarch64 => command
                 .args(["-M", "virt,virtualization=on,gic-version=2"])
                 .args(["-cpu", variant.processor, "-m", "2G", "-smp", "2"])
                 .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
-                .args(["-no-reboot", "-semihosting"])
+                .args(["-no-reboot", "-nic", "none", "-semihosting"])
                 .args(["-append", command_line, "-kernel"])
                 .arg(image),
         };

@@ -88,22 +88,33 @@ pub(crate) fn run_lines_within(
 /// One exchange of a [`converse`]: what to wait for in the output, and what to type then.
 pub(crate) type Exchange<'a> = (&'a str, &'a str);
 
+/// How a [`converse`] went.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Conversation {
+    /// How many exchanges took place.
+    pub(crate) exchanges: usize,
+    /// Whether the command took too long.
+    pub(crate) timed_out: bool,
+    /// How the command ended.
+    pub(crate) result: Result<(), String>,
+}
+
 /// Runs `command`, shows its output, and types what `script` says; kills it when it takes longer than
-/// `limit`. Returns how many exchanges took place, and how the command ended.
+/// `limit`.
 ///
 /// An exchange begins to look where the one before has typed.
 pub(crate) fn converse(
     command: &mut Command,
     limit: Duration,
     script: &[Exchange<'_>],
-) -> (usize, Result<(), String>) {
+) -> Conversation {
     show(command);
-    let mut done = 0;
+    let mut exchanges = 0;
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let status = piped.spawn().and_then(|mut child| {
         let (input, output) = (child.stdin.take(), child.stdout.take());
         thread::scope(|scope| {
-            let done = &mut done;
+            let done = &mut exchanges;
             let talking = scope.spawn(move || match input.zip(output) {
                 Some((input, output)) => talk(output, input, io::stdout(), script, done),
                 None => Ok(()),
@@ -115,7 +126,11 @@ pub(crate) fn converse(
             status.and_then(|status| talked.map(|()| status))
         })
     });
-    (done, judge(command, status))
+    Conversation {
+        exchanges,
+        timed_out: matches!(&status, Err(error) if error.kind() == io::ErrorKind::TimedOut),
+        result: judge(command, status),
+    }
 }
 
 fn talk(
@@ -265,19 +280,25 @@ mod tests {
         let program = "echo -n 'name? '; read name; echo \"hello $name\"; read more; echo $more";
         let script = [("name? ", "world\n"), ("hello world", "bye\n"), ("bye", "")];
         let mut shell = Command::new("sh");
-        let (done, result) = converse(
-            shell.args(["-c", program]),
-            Duration::from_secs(30),
-            &script,
-        );
-        assert_eq!((done, result), (3, Ok(())));
+        let complete = Conversation {
+            exchanges: 3,
+            timed_out: false,
+            result: Ok(()),
+        };
+        let limit = Duration::from_secs(30);
+        let conversation = converse(shell.args(["-c", program]), limit, &script);
+        assert_eq!(conversation, complete);
         let script = [("good day", "")];
-        let (done, _) = converse(
-            Command::new("echo").arg("hello"),
-            Duration::from_secs(30),
-            &script,
-        );
-        assert_eq!(done, 0);
+        let conversation = converse(Command::new("echo").arg("hello"), limit, &script);
+        assert_eq!(conversation.exchanges, 0);
+    }
+
+    #[test]
+    fn a_conversation_over_its_limit_says_so() {
+        let limit = Duration::from_millis(100);
+        let conversation = converse(Command::new("sleep").arg("60"), limit, &[]);
+        assert!(conversation.timed_out);
+        assert!(conversation.result.is_err());
     }
 
     #[test]

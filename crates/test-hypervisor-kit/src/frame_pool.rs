@@ -58,6 +58,17 @@ impl FramePool {
         let first = (offset / PAGE_SIZE_4K) as usize;
         self.frames.lock().take(first, frames as usize)
     }
+
+    /// Takes the free frames of `range` for good, so that nobody gets them.
+    pub fn withhold(&self, range: &HostPhysRange) {
+        let last = range.last().as_u64() / PAGE_SIZE_4K;
+        let pages = range.start().as_u64() / PAGE_SIZE_4K..=last;
+        let own = self.first.as_u64() / PAGE_SIZE_4K;
+        let pool = &mut *self.frames.lock();
+        for page in pages.filter_map(|page| page.checked_sub(own)) {
+            pool.take(page as usize, 1);
+        }
+    }
 }
 
 impl Frames {
@@ -138,5 +149,17 @@ mod tests {
         assert!(!pool.take_at(HostPhysAddr::new(0x10000), 2));
         assert!(!pool.take_at(HostPhysAddr::new(0), 1));
         assert_eq!(pool.frames_out(), 13);
+    }
+
+    #[test]
+    fn nobody_gets_what_is_withheld() {
+        let pool = pool(4);
+        assert!(pool.take_at(HostPhysAddr::new(0x2000), 1));
+        let withheld = HostPhysRange::from_start_size(HostPhysAddr::new(0), 0x3000);
+        pool.withhold(&withheld.unwrap());
+        assert_eq!(pool.frames_out(), 2);
+        assert_eq!(pool.alloc(1, 0x1000), Some(HostPhysAddr::new(0x3000)));
+        assert_eq!(pool.alloc(1, 0x1000), Some(HostPhysAddr::new(0x4000)));
+        assert_eq!(pool.alloc(1, 0x1000), None);
     }
 }

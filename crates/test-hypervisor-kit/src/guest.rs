@@ -11,6 +11,7 @@ use nested_paging::nested_page_table::{AddressSpaceId, Format};
 use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange, MappingFlags, Vm, VmHal};
 use reference_mmu::{Access, MemoryKind, NestedMmu, PhysicalMemory, Walk};
 
+use crate::damage::Damage;
 use crate::deviation::{Surprise, is_known};
 use crate::machine::{Machine, Mode};
 use crate::probe::{Action, Outcome, Probe, Way};
@@ -32,8 +33,7 @@ pub(crate) struct Guest<'m, M: Machine> {
     mmu: M::Mmu,
     input_bits: u32,
     sabotage: bool,
-    /// The entry that was damaged last, and what it was.
-    damaged: Cell<Option<(HostPhysAddr, u64)>>,
+    damage: Cell<Option<Damage>>,
 }
 
 /// What a suite is run with.
@@ -71,7 +71,7 @@ impl<'m, M: Machine> Bench<'m, M> {
             vm,
             input_bits: mode.format.geometry().input_bits(),
             sabotage: false,
-            damaged: Cell::new(None),
+            damage: Cell::new(None),
         };
         let code = MappingFlags::READ | MappingFlags::EXECUTE;
         guest.map(M::CODE.as_u64(), machine.guest_code(), M::CODE_SIZE, code)?;
@@ -124,28 +124,19 @@ impl<M: Machine> Guest<'_, M> {
         self.vm.address_space_id()
     }
 
-    /// Under sabotage: makes the leaf at `gpa` lead elsewhere, behind the library's back, and repairs
-    /// the one that did before.
+    /// Under sabotage: makes the leaf at `gpa` lead elsewhere, and repairs the one that did before.
     fn damage(&self, gpa: GuestPhysAddr) {
         self.repair();
-        let walk = self.walk(gpa, Access::Read);
-        if let Some(step) = walk.steps.last().filter(|_| self.sabotage) {
-            self.write_entry(step.entry, self.machine.damage(step.value));
-            self.damaged.set(Some((step.entry, step.value)));
+        if self.sabotage {
+            let damage = Damage::inflict(self.machine, &self.mmu, gpa);
+            self.damage.set(damage);
         }
     }
 
-    /// Undoes the damage, so that the library does not stumble over it.
     fn repair(&self) {
-        if let Some((entry, value)) = self.damaged.take() {
-            self.write_entry(entry, value);
+        if let Some(damage) = self.damage.take() {
+            damage.repair(self.machine);
         }
-    }
-
-    fn write_entry(&self, entry: HostPhysAddr, value: u64) {
-        // SAFETY: the word is an entry of a page table, which is only reached by atomic and volatile
-        // accesses.
-        unsafe { self.machine.memory().write(entry, value) };
     }
 
     /// What the reference walker says.

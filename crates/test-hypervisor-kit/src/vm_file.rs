@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use nested_paging::guest_vm::{MapType, MemoryRegion, PassthroughRegion, Population, VmConfig};
-use nested_paging::{GuestPhysAddr, HostPhysAddr};
+use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 use toml::de::{DeTable, DeValue};
 
 use crate::report::Failure;
@@ -58,6 +58,14 @@ impl VmFile {
             passthrough_devices: rows(value(devices, "passthrough_devices")?)?
                 .map(passthrough_device)
                 .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Host memory at the addresses where the guest has its RAM.
+    pub(crate) fn memory(&self) -> impl Iterator<Item = HostPhysRange> {
+        let ranges = self.memory_regions.iter();
+        ranges.filter_map(|&[gpa, size, ..]| {
+            HostPhysRange::from_start_size(HostPhysAddr::new(gpa), size).ok()
         })
     }
 

@@ -16,6 +16,8 @@ compile_error!("this hypervisor is for aarch64-unknown-none");
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod guests;
+#[cfg(target_os = "none")]
 mod hypervisor;
 #[cfg(target_os = "none")]
 mod suite;

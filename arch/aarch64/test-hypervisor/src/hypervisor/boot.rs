@@ -68,5 +68,9 @@ extern "C" fn boot_cpu() -> ! {
     let platform = unsafe { platform::discover((heap + HEAP_SIZE) as u64) };
     cpus::start_second();
     println!("aarch64 hypervisor at EL2, {:?}", platform.capabilities);
-    power::exit(crate::suite::run(&platform.command_line))
+    let mut words = platform.command_line.split_whitespace();
+    power::exit(match words.any(|word| word == "guest") {
+        true => crate::guests::run(platform),
+        false => crate::suite::run(&platform.command_line),
+    })
 }

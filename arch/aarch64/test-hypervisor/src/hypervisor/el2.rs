@@ -11,12 +11,21 @@ use super::vectors;
 pub(crate) const CPTR_NO_TRAPS: u64 = 0x33ff;
 /// HCR_EL2.VM: guests run under stage 2.
 const HCR_VM: u64 = 1 << 0;
+/// HCR_EL2.SWIO: to a guest that invalidates its caches by set and way, they are cleaned too, so that
+/// nobody else's lines are lost.
+const HCR_CLEAN_BY_SET_AND_WAY: u64 = 1 << 1;
 /// HCR_EL2.DC: the guest's stage 1 is off, and its memory is write-back as far as stage 1 goes.
 pub(crate) const HCR_DEFAULT_CACHEABLE: u64 = 1 << 12;
 /// HCR_EL2.TSC: calls of the guest to the firmware end it.
 const HCR_TRAP_SMC: u64 = 1 << 19;
+/// HCR_EL2.TIDCP and TACR: what steers the CPU itself is out of a guest's reach.
+const HCR_TRAP_CPU_CONTROL: u64 = 1 << 20 | 1 << 21;
 /// HCR_EL2.RW: guests are AArch64.
 const HCR_RW: u64 = 1 << 31;
+/// What all guests run with. IMO, FMO and AMO are 0: interrupts and SErrors that are taken in a guest are
+/// the guest's, and the hypervisor masks its own.
+const HCR_GUEST: u64 =
+    HCR_VM | HCR_CLEAN_BY_SET_AND_WAY | HCR_TRAP_SMC | HCR_TRAP_CPU_CONTROL | HCR_RW;
 /// HCR_EL2.FWB: stage 2 alone decides that memory is write-back.
 pub(crate) const HCR_FORCE_WRITE_BACK: u64 = 1 << 46;
 
@@ -29,6 +38,8 @@ const MAIR: u64 = 0x04ff;
 const TCR: u64 = 1 << 31 | 1 << 23 | 2 << 16 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | (64 - 39);
 /// SCTLR_EL1 of a guest that begins: what is RES1, little-endian, translation off.
 const GUEST_SCTLR: u64 = 0x30d0_0800;
+/// MDCR_EL2.HPMN, which a reset sets to the number of performance counters: guests have all of them.
+const MDCR_COUNTERS: u64 = 0x1f;
 /// CPACR_EL1 of a guest that begins: it may use floating-point registers.
 const GUEST_CPACR: u64 = 0b11 << 20;
 
@@ -61,8 +72,8 @@ const fn identity() -> RootTable {
 pub(crate) fn hcr() -> u64 {
     let has_forced_write_back = read!("S3_0_C0_C7_2") >> 40 & 0xf != 0;
     match has_forced_write_back {
-        true => HCR_VM | HCR_TRAP_SMC | HCR_RW | HCR_FORCE_WRITE_BACK,
-        false => HCR_VM | HCR_TRAP_SMC | HCR_RW,
+        true => HCR_GUEST | HCR_FORCE_WRITE_BACK,
+        false => HCR_GUEST,
     }
 }
 
@@ -116,17 +127,20 @@ unsafe fn translate() {
     }
 }
 
-/// A guest sees this CPU's identity, its timers, and floating point; its own translation is off.
+/// A guest sees this CPU's identity, its timers and counters, and floating point, and gets the debug
+/// exceptions that it asks for; its own translation is off.
 #[expect(
     clippy::multiple_unsafe_ops_per_block,
     reason = "a sequence of register writes that belong together"
 )]
 unsafe fn prepare_guests() {
     let (identity, affinity) = (read!("midr_el1"), read!("mpidr_el1"));
+    let counters = read!("mdcr_el2") & MDCR_COUNTERS;
     // SAFETY: none of the registers has an effect at EL2 but HCR_EL2, of which E2H and TGE stay 0.
     unsafe {
         write!("hcr_el2", hcr());
         write!("hstr_el2", 0);
+        write!("mdcr_el2", counters);
         write!("cnthctl_el2", 0b11);
         write!("cntvoff_el2", 0);
         write!("vpidr_el2", identity);

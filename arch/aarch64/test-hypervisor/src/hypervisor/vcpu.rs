@@ -58,7 +58,11 @@ impl Exit {
     /// DFSC and IFSC: the fault status code.
     pub(crate) const STATUS: u64 = 0x3f;
     const CLASS_SHIFT: u32 = 26;
-    /// Fault status codes of permission faults, without the level.
+    /// Fault status codes without the level: what is left of [`STATUS`](Self::STATUS).
+    const KIND: u64 = 0b11_1100;
+    /// The kind of translation faults.
+    const TRANSLATION: u64 = 0b00_0100;
+    /// The kind of permission faults.
     const PERMISSION: u64 = 0b00_1100;
 
     fn of_last_exception(kind: u64) -> Self {
@@ -85,6 +89,12 @@ impl Exit {
     pub(crate) const fn is_abort(&self) -> bool {
         matches!(self.class(), Some(Self::FETCH_ABORT | Self::DATA_ABORT))
     }
+
+    /// Whether the guest's table has no leaf there, or one that does not allow it.
+    pub(crate) const fn is_stage_2_fault(&self) -> bool {
+        let kind = self.syndrome & Self::KIND;
+        self.is_abort() && matches!(kind, Self::TRANSLATION | Self::PERMISSION)
+    }
 }
 
 /// The address of the last abort. HPFAR_EL2 has the page, but not after a permission fault of an
@@ -96,7 +106,7 @@ fn guest_physical_address(syndrome: u64) -> u64 {
     if syndrome & Exit::STAGE_1_WALK != 0 {
         return reported;
     }
-    let is_permission = syndrome & 0b11_1100 == Exit::PERMISSION;
+    let is_permission = syndrome & Exit::KIND == Exit::PERMISSION;
     let asked = is_permission.then(|| address_translation::stage_1(virtual_address).page());
     asked.flatten().unwrap_or(reported) | virtual_address & 0xfff
 }

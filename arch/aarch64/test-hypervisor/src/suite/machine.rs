@@ -39,14 +39,14 @@ static WATCHER: Mutex<Option<Outcome>> = Mutex::new(None);
 
 /// QEMU's virt machine with two CPUs.
 #[derive(Debug)]
-pub(super) struct Aarch64 {
+pub(crate) struct Aarch64 {
     platform: &'static Platform,
     /// The format of the mode under test: VTTBR_EL2 does not say how its table is walked.
     format: Mutex<Option<Stage2>>,
 }
 
 impl Aarch64 {
-    pub(super) const fn new(platform: &'static Platform) -> Self {
+    pub(crate) const fn new(platform: &'static Platform) -> Self {
         Self {
             platform,
             format: Mutex::new(None),

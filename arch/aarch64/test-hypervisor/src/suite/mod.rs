@@ -8,7 +8,7 @@ mod reference;
 use test_hypervisor_kit::{Options, println};
 
 use crate::hypervisor::platform::platform;
-use machine::Aarch64;
+pub(crate) use machine::Aarch64;
 
 /// Runs what the words of `command_line` ask for; whether nothing failed.
 pub(crate) fn run(command_line: &str) -> bool {

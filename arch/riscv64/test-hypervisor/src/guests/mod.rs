@@ -2,40 +2,25 @@
 #![expect(unsafe_code, reason = "reads files that the emulator put into RAM")]
 
 mod firmware;
-mod machine;
+mod virtual_hart;
 
-use nested_paging::native::{GStage, Mode};
-use test_hypervisor_kit::report::{Failure, failure};
-use test_hypervisor_kit::{LoadedFiles, VmFile, println};
+use test_hypervisor_kit::{LoadedFiles, Options, RealGuest};
 
 use crate::hypervisor::platform::Platform;
-use machine::Machine;
+use crate::suite::Riscv64;
+use virtual_hart::VirtualHart;
 
-/// Runs the guest whose files `command_line` names until it powers itself off; whether it did.
+/// Runs the guest whose files the command line names until it powers itself off; whether all was
+/// well.
 pub(crate) fn run(platform: &'static Platform) -> bool {
-    match try_run(platform) {
-        Ok(statistics) => println!("the guest powered off: {statistics}"),
-        Err(ref reason) => {
-            println!("the guest failed: {reason}");
-            return false;
-        }
-    }
-    true
-}
-
-fn try_run(platform: &'static Platform) -> Result<machine::Statistics, Failure> {
+    let options = Options::parse(&platform.command_line).unwrap_or_default();
     // SAFETY: the emulator put the files into the arena, which nobody uses when there are no tests.
     let files = unsafe { LoadedFiles::new(&platform.command_line, platform.arena) };
-    let text = core::str::from_utf8(files.get("vm")?);
-    let text = text.map_err(|error| failure(format_args!("the VM file: {error}")))?;
-    let file = VmFile::parse(text)?;
-    let format = GStage::new(Mode::Sv39x4, platform.capabilities);
-    let format = format.map_err(|error| failure(format_args!("{error}")))?;
-    let mut machine = Machine::new(&file, format, platform)?;
-    machine.load(file.kernel_load_addr, files.get("kernel")?)?;
-    machine.load(file.dtb_load_addr, files.get("dtb")?)?;
-    if let Some(address) = file.ramdisk_load_addr {
-        machine.load(address, files.get("ramdisk")?)?;
-    }
-    machine.run(file.entry_point, file.dtb_load_addr)
+    let guest = RealGuest {
+        machine: &Riscv64::new(platform),
+        mode: "sv39x4",
+        files,
+        sabotage: options.sabotage,
+    };
+    guest.run(|_, space, file| VirtualHart::new(space.root_register, file))
 }

@@ -37,12 +37,12 @@ static WATCHER: Mutex<Option<Outcome>> = Mutex::new(None);
 
 /// QEMU's virt machine with two harts.
 #[derive(Debug)]
-pub(super) struct Riscv64 {
+pub(crate) struct Riscv64 {
     platform: &'static Platform,
 }
 
 impl Riscv64 {
-    pub(super) const fn new(platform: &'static Platform) -> Self {
+    pub(crate) const fn new(platform: &'static Platform) -> Self {
         Self { platform }
     }
 

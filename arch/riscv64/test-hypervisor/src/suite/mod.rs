@@ -8,7 +8,7 @@ mod probe;
 use test_hypervisor_kit::{Options, println};
 
 use crate::hypervisor::platform::platform;
-use machine::Riscv64;
+pub(crate) use machine::Riscv64;
 
 /// Runs what the words of `command_line` ask for; whether nothing failed.
 pub(crate) fn run(command_line: &str) -> bool {
