@@ -130,6 +130,7 @@ unsafe impl HostFrames for StackFrames {
 
     #[inline]
     fn pointer(&self, address: HostPhysAddr) -> NonNull<u8> {
-        NonNull::new(pointer(address)).unwrap_or(NonNull::dangling())
+        // SAFETY: the address lies in the arena, which does not begin at 0.
+        unsafe { NonNull::new_unchecked(pointer(address)) }
     }
 }

@@ -127,10 +127,7 @@ impl TableHost for CountingHost {
     #[inline]
     fn invalidate(&self, request: &Invalidation) {
         self.requests.set(self.requests.get() + 1);
-        black_box(request.space());
-        for range in request.ranges() {
-            black_box(*range);
-        }
+        black_box(request);
     }
 }
 

@@ -58,10 +58,7 @@ impl VmHal for CountingHal {
     #[inline]
     fn invalidate(&self, request: &Invalidation) {
         self.requests.set(self.requests.get() + 1);
-        black_box(request.space());
-        for range in request.ranges() {
-            black_box(*range);
-        }
+        black_box(request);
     }
 }
 
