@@ -9,7 +9,7 @@ use crate::host::TableHost;
 use crate::level::Level;
 use crate::map::Plan;
 use crate::release;
-use crate::reserve::FrameSource;
+use crate::reserve::Reserve;
 use crate::slots::slots;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
@@ -37,19 +37,19 @@ pub(crate) fn leaf_words<F: Format, H: TableHost>(
 /// when there are no more frames; all that were taken are given back then.
 pub(crate) fn build<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    frames: &mut impl FrameSource,
+    frames: &mut Reserve<'_, H::Frames>,
     parent: Level,
     range: GuestPhysRange,
     plan: &Plan,
 ) -> Option<u64> {
     let level = parent.below()?;
-    let frame = frames.next_frame()?;
-    // SAFETY: the frame came from the source, so it is ours alone until its entry is linked.
+    let frame = frames.pop()?;
+    // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
     let words = unsafe { words::private(tables.frames(), frame, FRAME_WORDS) };
     let parts = Parts::of(tables, level, range, plan);
     let built = build_below(tables, frames, level, words, &parts, plan);
     if built.is_none() {
-        // SAFETY: the frame came from the source, and no entry was made for it.
+        // SAFETY: the frame came from the reserve, and no entry was made for it.
         unsafe { tables.frames().dealloc(frame, 1) };
         return None;
     }
@@ -73,7 +73,7 @@ pub(crate) fn build<F: Format, H: TableHost>(
 #[inline]
 fn build_below<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    frames: &mut impl FrameSource,
+    frames: &mut Reserve<'_, H::Frames>,
     level: Level,
     words: &mut [u64],
     parts: &Parts,
@@ -95,7 +95,7 @@ fn build_below<F: Format, H: TableHost>(
 #[inline(never)]
 fn build_all<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    frames: &mut impl FrameSource,
+    frames: &mut Reserve<'_, H::Frames>,
     level: Level,
     words: &mut [u64],
     range: GuestPhysRange,
@@ -123,10 +123,8 @@ fn discard<F: Format, H: TableHost>(
     words: &[u64],
     range: Option<GuestPhysRange>,
 ) {
-    for slot in range
-        .into_iter()
-        .flat_map(|range| slots(tables.geometry(), level, range))
-    {
+    let Some(range) = range else { return };
+    for slot in slots(tables.geometry(), level, range) {
         if let Some(&bits) = words.get(slot.index) {
             release::discard(tables, level, bits);
         }

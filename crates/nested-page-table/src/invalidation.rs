@@ -70,6 +70,7 @@ impl InvalidatedRange {
     }
 
     /// The smallest statement that covers both.
+    #[inline(never)]
     pub(crate) fn joined(&self, other: &Self) -> Self {
         let start = self.range.start().min(other.range.start());
         let last = self.range.last().max(other.range.last());

@@ -16,7 +16,7 @@ use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
 use crate::mapping::Mapping;
 use crate::release;
-use crate::reserve::{Allocation, Reserve};
+use crate::reserve::Reserve;
 use crate::retired::Retired;
 use crate::slots::{Slot, slots, span_of, tables_below};
 use crate::tables::{Table, Tables};
@@ -121,7 +121,7 @@ fn fill_absent<F: Format, H: TableHost>(
     guest: GuestPhysRange,
     plan: &Plan,
 ) -> Result<(), MapError> {
-    let Some(bits) = build(tables, &mut Allocation(tables), level, guest, plan) else {
+    let Some(bits) = build(tables, &mut Reserve::on_demand(tables), level, guest, plan) else {
         let frames = tables_below(tables.geometry(), level, &guest, plan.largest_leaf);
         return Err(MapError::OutOfMemory { frames });
     };

@@ -28,9 +28,17 @@ pub(crate) fn flush<F: Format, H: TableHost>(
     gather: &mut Gather,
     report: &mut Report<'_>,
 ) {
-    if gather.is_idle() {
-        return;
+    if !gather.is_idle() {
+        carry_out(tables, gather, report);
     }
+}
+
+#[inline(never)]
+fn carry_out<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    report: &mut Report<'_>,
+) {
     if gather.has_stores() {
         tables.format.publish();
     }
@@ -57,7 +65,6 @@ pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
 }
 
 /// Sweeps every range that was gathered.
-#[inline(never)]
 fn sweep_all<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &Gather,

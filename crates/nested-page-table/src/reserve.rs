@@ -8,40 +8,10 @@ use guest_addr::{HostPhysAddr, PAGE_SIZE_4K};
 
 use crate::format::Format;
 use crate::frames::HostFrames;
+use crate::geometry::Geometry;
 use crate::host::TableHost;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
-
-/// Where the frames of new tables come from.
-pub(crate) trait FrameSource {
-    /// A frame with unspecified contents, which from now on belongs to the caller, and to which an
-    /// entry can point.
-    fn next_frame(&mut self) -> Option<HostPhysAddr>;
-}
-
-/// Frames straight from the host, for tables that nobody sees until all of them are complete.
-pub(crate) struct Allocation<'a, F: Format, H: TableHost>(pub(crate) &'a Tables<F, H>);
-
-impl<F: Format, H: TableHost> FrameSource for Allocation<'_, F, H> {
-    #[inline]
-    fn next_frame(&mut self) -> Option<HostPhysAddr> {
-        let (frames, geometry) = (self.0.frames(), self.0.geometry());
-        let frame = frames.alloc(1, PAGE_SIZE_4K)?;
-        if frame.is_aligned_4k() && geometry.holds_host_address(frame) {
-            return Some(frame);
-        }
-        // SAFETY: the frame was just handed out, and nobody has used it.
-        unsafe { frames.dealloc(frame, 1) };
-        None
-    }
-}
-
-impl<H: HostFrames> FrameSource for Reserve<'_, H> {
-    #[inline]
-    fn next_frame(&mut self) -> Option<HostPhysAddr> {
-        self.pop()
-    }
-}
 
 /// A stack of unused frames, chained through themselves. Dropping it gives them back.
 ///
@@ -49,8 +19,11 @@ impl<H: HostFrames> FrameSource for Reserve<'_, H> {
 /// the last holds the address of the next one in the word that [`link_slot`] names.
 pub(crate) struct Reserve<'a, H: HostFrames> {
     frames: &'a H,
+    geometry: &'a Geometry,
     top: HostPhysAddr,
     count: u64,
+    /// Whether an empty reserve takes frames from the host when it is asked for one.
+    refills: bool,
 }
 
 /// The word of a frame that holds the link. It varies with the address, so that the links of many
@@ -60,28 +33,52 @@ fn link_slot(frame: HostPhysAddr) -> usize {
 }
 
 impl<'a, H: HostFrames> Reserve<'a, H> {
-    /// Takes `count` frames for tables of `tables`, or none: on failure those already taken are
-    /// given back. A frame beyond the output width is a failure, since no entry could point to it.
+    /// An empty reserve, which gets each frame when it is asked for it: for tables that nobody sees
+    /// until all of them are complete.
     #[inline]
+    pub(crate) fn on_demand<F, T>(tables: &'a Tables<F, T>) -> Self
+    where
+        F: Format,
+        T: TableHost<Frames = H>,
+    {
+        Self {
+            frames: tables.frames(),
+            geometry: tables.geometry(),
+            top: HostPhysAddr::ZERO,
+            count: 0,
+            refills: true,
+        }
+    }
+
+    /// Takes `count` frames for tables of `tables`, or none: on failure those already taken are
+    /// given back.
     pub(crate) fn take_for<F, T>(tables: &'a Tables<F, T>, count: u64) -> Option<Self>
     where
         F: Format,
         T: TableHost<Frames = H>,
     {
-        let output_bits = tables.geometry().output_bits();
         let mut reserve = Self {
-            frames: tables.frames(),
-            top: HostPhysAddr::ZERO,
-            count: 0,
+            refills: false,
+            ..Self::on_demand(tables)
         };
         for _ in 0..count {
-            let frame = reserve.frames.alloc(1, PAGE_SIZE_4K)?;
+            let frame = reserve.allocate()?;
             reserve.push(frame);
-            if !frame.is_aligned_4k() || !frame.fits_in(output_bits) {
-                return None;
-            }
         }
         Some(reserve)
+    }
+
+    /// A frame from the host. One to which no entry could point, since it lies beyond the output
+    /// width, is as good as none.
+    #[inline]
+    fn allocate(&self) -> Option<HostPhysAddr> {
+        let frame = self.frames.alloc(1, PAGE_SIZE_4K)?;
+        if frame.is_aligned_4k() && self.geometry.holds_host_address(frame) {
+            return Some(frame);
+        }
+        // SAFETY: the frame was just handed out, and nobody has used it.
+        unsafe { self.frames.dealloc(frame, 1) };
+        None
     }
 
     fn push(&mut self, frame: HostPhysAddr) {
@@ -94,8 +91,17 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
         self.count += 1;
     }
 
-    /// A frame with unspecified contents, which from now on belongs to the caller.
+    /// A frame with unspecified contents, which from now on belongs to the caller. `None` only if
+    /// the reserve is on demand and the host has no more.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<HostPhysAddr> {
+        if self.refills {
+            return self.allocate();
+        }
+        self.take_top()
+    }
+
+    fn take_top(&mut self) -> Option<HostPhysAddr> {
         self.count = self.count.checked_sub(1)?;
         let frame = self.top;
         // SAFETY: by the invariant the frame on top came from `frames` and is used by nobody else.
@@ -107,7 +113,7 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
 
 impl<H: HostFrames> Drop for Reserve<'_, H> {
     fn drop(&mut self) {
-        while let Some(frame) = self.pop() {
+        while let Some(frame) = self.take_top() {
             // SAFETY: the frame came from `alloc(1, _)` of `frames`; it was popped, so nobody uses
             // it, and it was never linked into a table.
             unsafe { self.frames.dealloc(frame, 1) };

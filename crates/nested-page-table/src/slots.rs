@@ -27,28 +27,42 @@ impl Slot {
 /// The entries of the table of `level` that `range` touches, in ascending order. The range lies
 /// within what one table of that level translates.
 #[inline]
-pub(crate) fn slots(
-    geometry: &Geometry,
+pub(crate) fn slots(geometry: &Geometry, level: Level, range: GuestPhysRange) -> Slots<'_> {
+    let next = Some(range.start());
+    Slots {
+        geometry,
+        level,
+        range,
+        next,
+    }
+}
+
+/// An iterator over [`Slot`]s. Its step is no hint to inline: it stands in every walk.
+pub(crate) struct Slots<'g> {
+    geometry: &'g Geometry,
     level: Level,
     range: GuestPhysRange,
-) -> impl Iterator<Item = Slot> {
-    let geometry = *geometry;
-    let mut next = Some(range.start());
-    core::iter::from_fn(move || {
-        let start = next?;
-        let span = span_of(&geometry, level, start);
-        let portion = span.intersection(&range)?;
-        next = if portion.last() == range.last() {
+    next: Option<GuestPhysAddr>,
+}
+
+impl Iterator for Slots<'_> {
+    type Item = Slot;
+
+    fn next(&mut self) -> Option<Slot> {
+        let start = self.next?;
+        let span = span_of(self.geometry, self.level, start);
+        let portion = span.intersection(&self.range)?;
+        self.next = if portion.last() == self.range.last() {
             None
         } else {
             portion.end()
         };
         Some(Slot {
-            index: geometry.index(level, start),
+            index: self.geometry.index(self.level, start),
             span,
             portion,
         })
-    })
+    }
 }
 
 /// What the entry of `level` that translates `address` translates in all.

@@ -44,7 +44,8 @@ pub(crate) struct Step {
 /// - `root` is a run of `geometry.root_frames()` frames from `host.frames()`, every table below it
 ///   one frame; all stay out until the tree gives them back;
 /// - each table has one parent entry, and every table entry was written by this crate;
-/// - the words of linked tables are accessed through atomics only.
+/// - the words of linked tables are written through atomics only, and read so wherever anybody else may
+///   write them meanwhile.
 #[derive(Debug)]
 pub(crate) struct Tables<F: Format, H: TableHost> {
     pub(crate) format: F,
@@ -109,7 +110,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     pub(crate) fn walk(&self, address: GuestPhysAddr) -> Option<Step> {
         // With a level that is known, the loop becomes straight code with constant shifts.
         match self.geometry().root_level() {
-            Level::BLOCK_1G => self.walk_from(Level::BLOCK_1G, address),
             Level::BLOCK_512G => self.walk_from(Level::BLOCK_512G, address),
             level => self.walk_from(level, address),
         }
@@ -138,7 +138,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     #[inline]
     pub(crate) fn leaf_table(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         match self.geometry().root_level() {
-            Level::BLOCK_1G => self.leaf_table_from(Level::BLOCK_1G, address),
             Level::BLOCK_512G => self.leaf_table_from(Level::BLOCK_512G, address),
             level => self.leaf_table_from(level, address),
         }
@@ -194,7 +193,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     /// The lowest table of which `range` is a part, and not all: where the range covers all that a
     /// table translates, the entry that points to the table is part of the matter.
-    #[inline]
     pub(crate) fn lowest_over(&self, range: &GuestPhysRange) -> Table {
         let (start, last) = (range.start().as_u64(), range.last().as_u64());
         let mut table = self.root();

@@ -131,7 +131,12 @@ fn pages() -> impl Strategy<Value = Vec<Operation>> {
         1 => Just(MappingFlags::READ),
         1 => Just(MappingFlags::WRITE),
     ];
-    let delta = prop_oneof![8 => Just(0x8000_0000_u64), 1 => Just(0), 1 => Just(1 << 60)];
+    let delta = prop_oneof![
+        8 => Just(0x8000_0000_u64),
+        1 => Just(0),
+        1 => Just(1 << 60),
+        1 => Just(0x800),
+    ];
     let operation = prop_oneof![
         8 => (page.clone(), delta, flags).prop_map(|(guest, delta, flags)| Operation::Map {
             guest,
