@@ -66,6 +66,7 @@ fn verified(trial: &mut dyn Trial) -> Result<()> {
 
 fn round(trial: &mut dyn Trial) -> Result<Duration> {
     trial.prepare()?;
+    frames::warm_up();
     let start = Instant::now();
     trial.run()?;
     let time = start.elapsed();
