@@ -20,8 +20,7 @@ pub(crate) fn cargo() -> Command {
 /// When it cannot be started or fails.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     show(command);
-    let status = command.stdin(Stdio::null()).status();
-    judge(command, status)
+    run_unannounced(command)
 }
 
 /// Runs `command` as [`run`] does, without showing it: standard output is the command's alone.

@@ -16,6 +16,10 @@ const RUN_FRAMES: usize = arena::BYTES / FRAME_BYTES / 16;
 const SINGLE_FRAMES: usize = arena::BYTES / FRAME_BYTES - RUN_FRAMES;
 const RUNS_START: u64 = arena::START.as_u64() + (SINGLE_FRAMES * FRAME_BYTES) as u64;
 
+/// The tables of W1, and some more.
+const WARM_FRAMES: usize = 640;
+const CACHE_LINE_BYTES: usize = 64;
+
 /// The free frames below `DEPTH`. Atomic so that it can be static; one thread uses it, with plain
 /// loads and stores.
 static STACK: [AtomicU64; SINGLE_FRAMES] = [const { AtomicU64::new(0) }; SINGLE_FRAMES];
@@ -44,6 +48,18 @@ pub(crate) fn restore_order() -> Result<()> {
     ensure!(missing == 0, "{missing} frames were not given back");
     fill();
     Ok(())
+}
+
+/// Reads every cache line of the frames that are taken first, which is all that most workloads use. A
+/// contender then finds them in the cache however long the one before it took: neighbours on the
+/// machine evict what nobody touches for some milliseconds.
+pub(crate) fn warm_up() {
+    let lines = (arena::START.as_u64()..).step_by(CACHE_LINE_BYTES);
+    for address in lines.take(WARM_FRAMES * FRAME_BYTES / CACHE_LINE_BYTES) {
+        let line = pointer(HostPhysAddr::new(address)).cast::<u64>();
+        // SAFETY: the line lies in the arena, which is mapped and which one thread uses.
+        unsafe { line.read_volatile() };
+    }
 }
 
 /// How many frames are out.

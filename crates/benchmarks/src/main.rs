@@ -14,6 +14,7 @@ mod planner;
 mod report;
 mod results;
 mod selection;
+mod stopwatch;
 mod time;
 mod trial;
 mod workload;

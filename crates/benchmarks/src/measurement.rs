@@ -1,10 +1,11 @@
-//! The clock.
+//! Rounds of trials, and their times.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::frames;
+use crate::stopwatch::Stopwatch;
 use crate::trial::Trial;
 
 /// The times of one contender in one workload.
@@ -66,9 +67,10 @@ fn verified(trial: &mut dyn Trial) -> Result<()> {
 
 fn round(trial: &mut dyn Trial) -> Result<Duration> {
     trial.prepare()?;
-    let start = Instant::now();
+    frames::warm_up();
+    let stopwatch = Stopwatch::start();
     trial.run()?;
-    let time = start.elapsed();
+    let time = stopwatch.elapsed();
     trial.clean_up();
     frames::restore_order()?;
     Ok(time)

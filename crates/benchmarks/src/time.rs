@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
+use crate::catalogue::{ENTRIES, Entry};
 use crate::measurement::Measurement;
 use crate::results::Results;
 use crate::selection::{Outcome, Refusal, Selection};
@@ -32,8 +33,13 @@ pub(crate) struct Options {
 ///
 /// # Errors
 ///
-/// When a contender fails or does something else than it should, or the file cannot be written.
+/// When there is no such workload, a contender fails or does something else than it should, or the file cannot be written.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    for name in &options.workloads {
+        let is_name = |entry: &Entry| entry.name.eq_ignore_ascii_case(name);
+        let names = ENTRIES.map(|entry| entry.name).join(", ");
+        ensure!(ENTRIES.iter().any(is_name), "{name} is none of {names}");
+    }
     let selection = Selection {
         workloads: options.workloads.clone(),
         contenders: options.contenders.clone(),

@@ -133,6 +133,14 @@ fn counts_are_what_the_documentation_promises() {
 }
 
 #[test]
+fn a_workload_that_does_not_exist_is_refused() {
+    let output = benchmarks(&["time", "--workloads", "W1,W2"]);
+    assert!(!output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("W2 is none of W1, W2a"), "{errors}");
+}
+
+#[test]
 fn instructions_are_for_the_tables_of_this_project() {
     succeed(&["instructions", "--workload", "W3", "--contender", OURS[0]]);
     let wrong = ["instructions", "--workload", "W3", "--contender", "x86_64"];
