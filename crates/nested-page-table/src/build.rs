@@ -22,13 +22,14 @@ pub(crate) fn leaf_words<F: Format, H: TableHost>(
     plan: &Plan,
     host: u64,
 ) -> impl Iterator<Item = u64> {
-    let format = tables.format;
-    let size = tables.geometry().entry_size(level);
-    let attributes = format.leaf_attributes(level, plan.flags);
-    let mut next = host;
+    let format = &tables.format;
+    let size = HostPhysAddr::new(tables.geometry().entry_size(level));
+    let step = format.address_bits(size);
+    let mut next =
+        format.leaf_attributes(level, plan.flags) | format.address_bits(HostPhysAddr::new(host));
     core::iter::repeat_with(move || {
-        let bits = attributes | format.address_bits(HostPhysAddr::new(next));
-        next = next.wrapping_add(size);
+        let bits = next;
+        next = next.wrapping_add(step);
         bits
     })
 }

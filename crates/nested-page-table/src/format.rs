@@ -28,8 +28,8 @@ use crate::level::Level;
 ///    63 under EPT-violation #VE.) The table keeps notes in such words between an unmap and its
 ///    invalidation.
 /// 4. `encode_leaf(level, address, flags)` is `leaf_attributes(level, flags) |
-///    address_bits(address)`, and `address_bits` is linear: the bits of a sum of disjoint addresses
-///    are the sum of their bits.
+///    address_bits(address)`, and `address_bits` is additive, as a field of consecutive bits is: the
+///    bits of a sum that fits the output width are the sum of the bits.
 /// 5. No bit that the architecture reserves is set.
 /// 6. `decode_own` is `decode` for every word that the format makes.
 /// 7. `with_permissions` changes no bit of the address, and the same bits in leaves of one level that

@@ -37,7 +37,7 @@ pub(crate) fn slots(geometry: &Geometry, level: Level, range: GuestPhysRange) ->
     }
 }
 
-/// An iterator over [`Slot`]s. Its step is no hint to inline: it stands in every walk.
+/// An iterator over [`Slot`]s.
 pub(crate) struct Slots<'g> {
     geometry: &'g Geometry,
     level: Level,
@@ -48,6 +48,7 @@ pub(crate) struct Slots<'g> {
 impl Iterator for Slots<'_> {
     type Item = Slot;
 
+    #[inline]
     fn next(&mut self) -> Option<Slot> {
         let start = self.next?;
         let span = span_of(self.geometry, self.level, start);

@@ -117,11 +117,11 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
         let frame = self.reserve.pop()?;
         // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
         let words = unsafe { words::private(self.tables.frames(), frame, FRAME_WORDS) };
-        let (first, size) = (format.split_leaf(level, bits), geometry.entry_size(below));
-        let mut offset = 0_u64;
+        let step = format.address_bits(HostPhysAddr::new(geometry.entry_size(below)));
+        let mut next = format.split_leaf(level, bits);
         for word in words.iter_mut() {
-            *word = first.wrapping_add(format.address_bits(HostPhysAddr::new(offset)));
-            offset = offset.wrapping_add(size);
+            *word = next;
+            next = next.wrapping_add(step);
         }
         for inner in slots(geometry, below, slot.portion) {
             let word = words.get_mut(inner.index)?;

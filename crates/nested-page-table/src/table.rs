@@ -10,6 +10,7 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
 use crate::edit::Edit;
+use crate::entry::Entry;
 use crate::error::{MapError, NewTableError, ProtectError, UnmapError};
 use crate::format::Format;
 use crate::frames::HostFrames;
@@ -219,6 +220,20 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     #[inline]
     pub fn translate(&self, address: GuestPhysAddr) -> Option<Mapping> {
         self.tables.leaf(address)
+    }
+
+    /// Where `address` leads, or `None` where nothing is mapped, beyond the input width included: the
+    /// short form of [`translate`](Self::translate). One load for each level.
+    #[inline]
+    pub fn host_of(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
+        self.tables.walk(address, |level, found| match found {
+            // Leaves are aligned to their size.
+            Entry::Leaf(leaf) => {
+                let offset = address.as_u64() & (self.geometry().entry_size(level) - 1);
+                Some(HostPhysAddr::new(leaf.address.as_u64() | offset))
+            }
+            _ => None,
+        })
     }
 }
 

@@ -29,14 +29,6 @@ pub(crate) struct Table {
     pub(crate) level: Level,
 }
 
-/// Where the walk of an address ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub(crate) level: Level,
-    /// What the entry means: not a table.
-    pub(crate) found: Entry,
-}
-
 /// A tree of tables and what is needed to read it.
 ///
 /// Invariants:
@@ -104,19 +96,28 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         self.format.decode_own(level, entry.load(Ordering::Acquire))
     }
 
-    /// Follows tables down to the entry that ends the walk of `address`: a leaf, or absent. `None`
-    /// beyond the input width.
+    /// Follows tables down to the entry that ends the walk of `address`, and returns what `look` makes
+    /// of its level and of what it is: a leaf, or absent. `None` beyond the input width.
     #[inline]
-    pub(crate) fn walk(&self, address: GuestPhysAddr) -> Option<Step> {
+    pub(crate) fn walk<R>(
+        &self,
+        address: GuestPhysAddr,
+        look: impl Fn(Level, Entry) -> Option<R>,
+    ) -> Option<R> {
         // With a level that is known, the loop becomes straight code with constant shifts.
         match self.geometry().root_level() {
-            Level::BLOCK_512G => self.walk_from(Level::BLOCK_512G, address),
-            level => self.walk_from(level, address),
+            Level::BLOCK_512G => self.walk_from(Level::BLOCK_512G, address, look),
+            level => self.walk_from(level, address, look),
         }
     }
 
     #[inline(always)]
-    fn walk_from(&self, root: Level, address: GuestPhysAddr) -> Option<Step> {
+    fn walk_from<R>(
+        &self,
+        root: Level,
+        address: GuestPhysAddr,
+        look: impl Fn(Level, Entry) -> Option<R>,
+    ) -> Option<R> {
         // A copy, which no load of an entry keeps from staying in registers.
         let format = self.format;
         let mut level = root;
@@ -124,14 +125,13 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         while let Some(below) = level.below() {
             let found = format.decode_own(level, bits);
             let Entry::Table(table) = found else {
-                return Some(Step { level, found });
+                return look(level, found);
             };
             level = below;
             let entry = self.entry_below_root(table, level, address);
             bits = entry.load(Ordering::Acquire);
         }
-        let found = format.decode_own(level, bits);
-        Some(Step { level, found })
+        look(level, format.decode_own(level, bits))
     }
 
     /// The table of 4 KiB entries for `address`, if there is one below the root.
@@ -218,15 +218,14 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// The leaf that translates `address`.
     #[inline]
     pub(crate) fn leaf(&self, address: GuestPhysAddr) -> Option<Mapping> {
-        let step = self.walk(address)?;
-        let Entry::Leaf(leaf) = step.found else {
-            return None;
-        };
-        Some(Mapping {
-            guest: span_of(self.geometry(), step.level, address),
-            host: leaf.address,
-            flags: leaf.flags,
-            level: step.level,
+        self.walk(address, |level, found| match found {
+            Entry::Leaf(leaf) => Some(Mapping {
+                guest: span_of(self.geometry(), level, address),
+                host: leaf.address,
+                flags: leaf.flags,
+                level,
+            }),
+            _ => None,
         })
     }
 

@@ -147,11 +147,10 @@ proptest! {
     }
 
     #[test]
-    fn address_bits_are_linear(first in 0_u64..1 << 36, second in 0_u64..1 << 36) {
+    fn address_bits_are_additive(first in 0_u64..1 << 35, second in 0_u64..1 << 35) {
         let format = formats()[0];
         let bits = |page: u64| format.address_bits(HostPhysAddr::new(page << 12));
-        let (base, offset) = (first & !second, second);
-        prop_assert_eq!(bits(base + offset), bits(base) + bits(offset));
+        prop_assert_eq!(bits(first + second), bits(first) + bits(second));
         prop_assert_eq!(bits(first), first << 12);
     }
 }

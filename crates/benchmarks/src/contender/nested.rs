@@ -193,7 +193,7 @@ impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
 
     #[inline]
     fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        self.table.translate(address)?.host_of(address)
+        self.table.host_of(address)
     }
 
     fn is_writable(&self, address: GuestPhysAddr) -> Option<bool> {

@@ -94,8 +94,7 @@ mod consumer {
 
         fn translate(&self, request: &Request) -> u64 {
             let guest = GuestPhysAddr::new(request.guest);
-            let mapping = self.0.translate(guest);
-            let host = mapping.and_then(|mapping| mapping.host_of(guest));
+            let host = self.0.host_of(guest);
             host.map_or(FAILURE, HostPhysAddr::as_u64)
         }
     }

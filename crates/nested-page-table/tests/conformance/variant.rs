@@ -165,7 +165,10 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
     }
 
     fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping> {
-        NestedPageTable::translate(self, address)
+        let mapping = NestedPageTable::translate(self, address);
+        let host = mapping.and_then(|mapping| mapping.host_of(address));
+        assert_eq!(self.host_of(address), host, "{address}");
+        mapping
     }
 
     fn root_register(&self) -> u64 {
