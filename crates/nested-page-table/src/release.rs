@@ -1,7 +1,7 @@
 //! Invalidating what an edit changed, and giving back what it unlinked.
 #![expect(unsafe_code, reason = "gives table frames back to HostFrames")]
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
@@ -122,7 +122,7 @@ fn sweep<F: Format, H: TableHost>(
             continue;
         };
         let bits = entry.load(Ordering::Relaxed);
-        match tables.format.decode(table.level, bits) {
+        match tables.format.decode_own(table.level, bits) {
             Entry::Leaf(_) => {}
             Entry::Table(address) => {
                 if let Some(child) = tables.child(table, address) {
@@ -213,6 +213,10 @@ fn release_below<F: Format, H: TableHost>(
 ) {
     let entries = tables.entries(table);
     if report.is_none() {
+        if table.level == Level::BLOCK_2M {
+            release_leaf_tables(tables, table, entries);
+            return;
+        }
         for entry in entries {
             let bits = entry.load(Ordering::Relaxed);
             if let Some(address) = table_of(tables, table, bits) {
@@ -226,7 +230,7 @@ fn release_below<F: Format, H: TableHost>(
             continue;
         };
         let bits = entry.load(Ordering::Relaxed);
-        let retired = match tables.format.decode(table.level, bits) {
+        let retired = match tables.format.decode_own(table.level, bits) {
             Entry::Table(address) => Some(Retired::Table(address)),
             Entry::Leaf(leaf) => Some(Retired::Leaf {
                 address: leaf.address,
@@ -241,6 +245,20 @@ fn release_below<F: Format, H: TableHost>(
     }
 }
 
+/// Gives back the leaf tables below `table`, most of the tables of a tree: none of them is looked at.
+fn release_leaf_tables<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    table: Table,
+    entries: &[AtomicU64],
+) {
+    for entry in entries {
+        if let Some(address) = table_of(tables, table, entry.load(Ordering::Relaxed)) {
+            // SAFETY: as in `release_table`, of which this is the case without tables below.
+            unsafe { tables.frames().dealloc(address, 1) };
+        }
+    }
+}
+
 /// The table that an entry points to, or pointed to when it was retired.
 #[inline]
 fn table_of<F: Format, H: TableHost>(
@@ -248,7 +266,7 @@ fn table_of<F: Format, H: TableHost>(
     table: Table,
     bits: u64,
 ) -> Option<HostPhysAddr> {
-    match tables.format.decode(table.level, bits) {
+    match tables.format.decode_own(table.level, bits) {
         Entry::Table(address) => Some(address),
         Entry::Leaf(_) => None,
         Entry::Absent => match Retired::decode(bits) {

@@ -52,7 +52,7 @@ impl Action {
 
 /// The note for the leaf `bits`.
 pub(crate) fn retired_word<F: Format>(format: &F, level: Level, bits: u64) -> u64 {
-    match format.decode(level, bits) {
+    match format.decode_own(level, bits) {
         Entry::Leaf(leaf) => Retired::Leaf {
             address: leaf.address,
             accessed: format.is_accessed(bits),
