@@ -80,10 +80,11 @@ extern "C" fn second_hart() -> ! {
     set_hart_number(1);
     csr::write!(csr::SIE, SOFTWARE);
     loop {
+        // Whoever takes a job before its interrupt has come would take that into a guest, and end it.
+        wait_for_interrupt();
         let job = JOB.lock().take();
-        match job {
-            Some(job) => job(),
-            None => wait_for_interrupt(),
+        if let Some(job) = job {
+            job();
         }
     }
 }
@@ -115,9 +116,11 @@ fn time() -> u64 {
 
 /// Sleeps until an interrupt is pending, and drops it: its message is that there is work.
 fn wait_for_interrupt() {
-    // SAFETY: an interrupt that is enabled in sie ends the wait and, with sstatus.SIE = 0, is not
-    // taken.
-    unsafe { asm!("wfi", options(nostack)) };
+    while csr::read!(csr::SIP) & SOFTWARE == 0 {
+        // SAFETY: an interrupt that is enabled in sie ends the wait and, with sstatus.SIE = 0, is not
+        // taken.
+        unsafe { asm!("wfi", options(nostack)) };
+    }
     let pending = csr::read!(csr::SIP);
     csr::write!(csr::SIP, pending & !SOFTWARE);
 }
