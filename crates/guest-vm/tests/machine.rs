@@ -363,8 +363,9 @@ fn device_tree_region_gives_way<B: Backend>() {
 fn copies_of_every_alignment_arrive<B: Backend>() {
     let host = host::<B>();
     let vm = vm_with::<B>(&host, lazy(RAM, 0x4000, RW));
-    for offset in 0xfe0..0x1002 {
-        for size in (0..40).chain([0x1000, 0x1003, 0x2001]) {
+    // Every alignment to a cache line, and sizes of less than a word to more than a line.
+    for offset in 0xfbe..0x1002 {
+        for size in (0..40).chain(56..140).chain([0x1000, 0x1003, 0x2001]) {
             let data: Vec<u8> = (0..size).map(|n| (n + offset) as u8 | 1).collect();
             vm.write_to_guest(gpa(RAM), &[0; 0x4000]).unwrap();
             vm.write_to_guest(gpa(RAM + offset as u64), &data).unwrap();
