@@ -73,67 +73,53 @@ pub(crate) trait Table {
     fn tables(&self) -> Vec<GuestPhysRange>;
 }
 
-impl<F: Format> Operations for Edit<'_, F, &'static SimulatedHost> {
-    fn map(
-        &mut self,
-        guest: GuestPhysRange,
-        host: HostPhysAddr,
-        flags: MappingFlags,
-    ) -> Result<(), MapError> {
-        Edit::map(self, guest, host, flags)
-    }
+/// Both have methods of these names.
+macro_rules! operations {
+    ($table:ty, |$this:ident| $reclaim:expr) => {
+        impl<F: Format> Operations for $table {
+            fn map(
+                &mut self,
+                guest: GuestPhysRange,
+                host: HostPhysAddr,
+                flags: MappingFlags,
+            ) -> Result<(), MapError> {
+                <$table>::map(self, guest, host, flags)
+            }
 
-    fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        Edit::unmap(self, guest)
-    }
+            fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+                <$table>::unmap(self, guest)
+            }
 
-    fn unmap_reporting(
-        &mut self,
-        guest: GuestPhysRange,
-        report: &mut dyn FnMut(UnmappedLeaf),
-    ) -> Result<(), UnmapError> {
-        Edit::unmap_reporting(self, guest, report)
-    }
+            fn unmap_reporting(
+                &mut self,
+                guest: GuestPhysRange,
+                report: &mut dyn FnMut(UnmappedLeaf),
+            ) -> Result<(), UnmapError> {
+                <$table>::unmap_reporting(self, guest, report)
+            }
 
-    fn protect(&mut self, guest: GuestPhysRange, flags: MappingFlags) -> Result<(), ProtectError> {
-        Edit::protect(self, guest, flags)
-    }
+            fn protect(
+                &mut self,
+                guest: GuestPhysRange,
+                flags: MappingFlags,
+            ) -> Result<(), ProtectError> {
+                <$table>::protect(self, guest, flags)
+            }
 
-    fn reclaim_empty(&mut self) {
-        Edit::reclaim_empty(self);
-    }
+            fn reclaim_empty(&mut self) {
+                let $this = self;
+                $reclaim;
+            }
+        }
+    };
 }
 
-impl<F: Format> Operations for NestedPageTable<F, &'static SimulatedHost> {
-    fn map(
-        &mut self,
-        guest: GuestPhysRange,
-        host: HostPhysAddr,
-        flags: MappingFlags,
-    ) -> Result<(), MapError> {
-        NestedPageTable::map(self, guest, host, flags)
-    }
-
-    fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        NestedPageTable::unmap(self, guest)
-    }
-
-    fn unmap_reporting(
-        &mut self,
-        guest: GuestPhysRange,
-        report: &mut dyn FnMut(UnmappedLeaf),
-    ) -> Result<(), UnmapError> {
-        NestedPageTable::unmap_reporting(self, guest, report)
-    }
-
-    fn protect(&mut self, guest: GuestPhysRange, flags: MappingFlags) -> Result<(), ProtectError> {
-        NestedPageTable::protect(self, guest, flags)
-    }
-
-    fn reclaim_empty(&mut self) {
-        NestedPageTable::edit(self).reclaim_empty();
-    }
-}
+operations!(Edit<'_, F, &'static SimulatedHost>, |edit| {
+    Edit::reclaim_empty(edit)
+});
+operations!(NestedPageTable<F, &'static SimulatedHost>, |table| {
+    NestedPageTable::edit(table).reclaim_empty()
+});
 
 impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
     fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations)) {
