@@ -9,6 +9,9 @@ use mapping_flags::MappingFlags;
 use crate::error::VmError;
 use crate::region::{Backing, Region};
 
+/// How many regions are joined one by one.
+const FEW: usize = 4;
+
 /// Sorted, disjoint regions. Lookups are logarithmic; a change looks at the regions that it concerns and
 /// moves those behind them.
 ///
@@ -120,8 +123,13 @@ impl RegionMap {
         }
     }
 
-    /// Joins the regions at `places`, and those beside them, where that says the same.
+    /// Joins the regions at `places`, and those beside them, where that says the same. Each join moves
+    /// what lies behind, so that many are made in one pass over all.
     fn join_around(&mut self, places: Range<usize>) {
+        if places.len() > FEW {
+            self.regions.dedup_by(|next, region| region.absorb(next));
+            return;
+        }
         for first in (places.start.saturating_sub(1)..places.end).rev() {
             let pair = self.regions.get_mut(first..).unwrap_or_default();
             let joined = match pair.first_chunk_mut::<2>() {

@@ -101,7 +101,8 @@ impl Gather {
         }
     }
 
-    /// Whether a change in `range` waits for its invalidation.
+    /// Whether something that a CPU may still believe in waits for its invalidation in `range`. Fresh
+    /// entries do not count: nothing was there.
     #[inline]
     pub(crate) fn overlaps(&self, range: &GuestPhysRange) -> bool {
         self.noted & CHANGED != 0 && self.has_range_over(range)
@@ -110,7 +111,7 @@ impl Gather {
     #[inline(never)]
     fn has_range_over(&self, range: &GuestPhysRange) -> bool {
         let mut ranges = self.request.ranges().iter();
-        ranges.any(|changed| changed.range.overlaps(range))
+        ranges.any(|changed| changed.change > Change::Fresh && changed.range.overlaps(range))
     }
 
     /// Whether nothing was changed or stored.
@@ -171,7 +172,7 @@ fn join(newest: &mut InvalidatedRange, changed: &InvalidatedRange) -> bool {
 
 /// Collects what one operation changes into a single range: between the entries that it changed lie
 /// only holes, so that the range is no less precise than a list.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Changes {
     joined: Option<InvalidatedRange>,
 }

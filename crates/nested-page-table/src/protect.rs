@@ -63,7 +63,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
             action,
         };
         operation.protect(top, guest);
-        operation.end();
         Ok(())
     }
 }

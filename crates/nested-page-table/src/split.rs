@@ -1,6 +1,7 @@
 //! Splitting a huge leaf: the part that an operation changes, and neighbours that keep everything.
 #![expect(unsafe_code, reason = "fills table frames before they are linked")]
 
+use core::mem;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_addr::HostPhysAddr;
@@ -63,7 +64,8 @@ pub(crate) fn retired_word<F: Format>(format: &F, level: Level, bits: u64) -> u6
     }
 }
 
-/// One operation under way: what it does, what it has, what it has done.
+/// One operation under way: what it does, what it has, what it has done. However it ends, what it
+/// changed is gathered.
 pub(crate) struct Operation<'a, F: Format, H: TableHost> {
     pub(crate) tables: &'a Tables<F, H>,
     pub(crate) gather: &'a mut Gather,
@@ -87,7 +89,7 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
             entry.load(Ordering::Relaxed)
         };
         if rules.break_before_make {
-            self.invalidate_now(InvalidatedRange::leaves(slot.span, level, Change::Removed));
+            self.settle_broken(level, entry, bits, slot);
         }
         if let Some(table) = self.split_table(level, bits, slot) {
             entry.store(table, Ordering::Release);
@@ -103,10 +105,18 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
         }
     }
 
-    fn invalidate_now(&self, range: InvalidatedRange) {
+    /// Invalidates the leaf `bits`, which was taken out of `entry`. Should the host unwind instead, the
+    /// leaf is put back, and the range waits for its invalidation like every other change.
+    fn settle_broken(&mut self, level: Level, entry: &AtomicU64, bits: u64, slot: &Slot) {
+        let (broken, settled) = (Broken { entry, bits }, self.changes);
+        self.changes
+            .add(InvalidatedRange::tables(slot.span, Change::Removed));
         self.tables.format.publish();
+        let range = InvalidatedRange::leaves(slot.span, level, Change::Removed);
         let request = Invalidation::range(self.tables.space, Scope::AllCpus, range);
         self.tables.host.invalidate(&request);
+        self.changes = settled;
+        mem::forget(broken);
     }
 
     /// Builds the table that takes the place of the leaf `bits` of `level`, and returns the entry
@@ -133,9 +143,22 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
         }
         Some(format.encode_table(frame))
     }
+}
 
-    /// Ends the operation: unused frames go back, what changed is gathered.
-    pub(crate) fn end(self) {
-        self.gather.add_all(self.changes);
+impl<F: Format, H: TableHost> Drop for Operation<'_, F, H> {
+    fn drop(&mut self) {
+        self.gather.add_all(mem::take(&mut self.changes));
+    }
+}
+
+/// A leaf that was taken out, and returns when this is dropped.
+struct Broken<'e> {
+    entry: &'e AtomicU64,
+    bits: u64,
+}
+
+impl Drop for Broken<'_> {
+    fn drop(&mut self) {
+        self.entry.store(self.bits, Ordering::Release);
     }
 }

@@ -101,7 +101,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
             action,
         };
         operation.clear(top, guest);
-        operation.end();
         Ok(())
     }
 }

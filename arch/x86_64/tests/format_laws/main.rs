@@ -134,6 +134,8 @@ fn tables_decode_to_themselves_and_never_as_leaves() {
                 let bits = format.encode_table(HostPhysAddr::new(address));
                 let table = Entry::Table(HostPhysAddr::new(address));
                 assert_eq!(decode_made(&format, level(number), bits), table);
+                // The hardware marks tables as accessed, where it tracks.
+                assert_eq!(decode_made(&format, level(number), bits | 1 << 8), table);
                 assert_eq!(
                     hardware_sees(&machine, number, bits),
                     Seen::Table { address }

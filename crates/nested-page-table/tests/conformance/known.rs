@@ -1,5 +1,6 @@
 //! Sequences that were mistakes once, here or in other tables, on every architecture.
 
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags as F;
 
 use crate::architectures::{AARCH64, EPT, RISCV};
@@ -259,6 +260,25 @@ fn what_is_mapped_anew_after_many_changes_was_forgotten_before() {
         Step::Single(map(0, BLOCK + 3 * PAGE, PAGE, F::READ_WRITE)),
         Step::Batch(operations),
     ]);
+}
+
+/// Of fresh mappings that were more than a request can name, the next counted as a change of what was
+/// pending, and the edit asked for an invalidation each time.
+#[test]
+fn an_edit_of_fresh_mappings_asks_for_one_invalidation_at_most() {
+    for number in 0..8 {
+        let variant = RISCV("sv39x4", number);
+        let mut table = (variant.new_table)(variant.host).expect("a table");
+        let before = variant.host.requests().len();
+        table.edit(&mut |edit| {
+            for page in (0..9).map(|n| 2 * n).chain((0..9).map(|n| 2 * n + 1)) {
+                let guest = GuestPhysRange::from_start_size(GuestPhysAddr::new(page * PAGE), PAGE);
+                let mapped = edit.map(guest.unwrap(), HostPhysAddr::new(GIB), F::READ_WRITE);
+                mapped.unwrap();
+            }
+        });
+        assert!(variant.host.requests().len() - before <= 1);
+    }
 }
 
 /// More ranges than a request can name.

@@ -1,6 +1,7 @@
 //! What no TLB model sees: when stores are published, and what the hardware writes meanwhile.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
@@ -74,6 +75,8 @@ struct Host {
     frames: SimulatedFrames,
     /// How often stores had been published at each invalidation.
     published: RefCell<Vec<u32>>,
+    /// The next invalidation panics.
+    panics: Cell<bool>,
 }
 
 impl TableHost for Host {
@@ -84,6 +87,7 @@ impl TableHost for Host {
     }
 
     fn invalidate(&self, _: &Invalidation) {
+        assert!(!self.panics.replace(false), "as the test wants it");
         self.published.borrow_mut().push(PUBLISHED.get());
     }
 }
@@ -98,6 +102,7 @@ fn table(memory: &Arc<SparseMemory>) -> NestedPageTable<Watched, Host> {
     let host = Host {
         frames,
         published: RefCell::default(),
+        panics: Cell::default(),
     };
     NestedPageTable::new(format, 1, host).unwrap()
 }
@@ -160,4 +165,32 @@ fn a_leaf_is_out_of_reach_while_it_is_split() {
     table.unmap(range(0x4000_0000, 0x1000)).unwrap();
     let bits = seen.lock().unwrap().expect("a split");
     assert_eq!(bits & 1, 0, "a walker could still write to {bits:#x}");
+}
+
+/// A host that unwinds while a leaf is broken: the leaf is there again, and nothing that was changed
+/// before is forgotten, so that the page cannot be mapped anew without an invalidation.
+#[test]
+fn a_host_that_unwinds_within_a_split_loses_no_change() {
+    let memory = Arc::new(SparseMemory::new());
+    let mut table = table(&memory);
+    let flags = MappingFlags::READ_WRITE;
+    let host = HostPhysAddr::new(0x4000_0000);
+    table.map(range(0x1f_f000, 0x1000), host, flags).unwrap();
+    table.map(range(0x20_0000, 0x20_0000), host, flags).unwrap();
+    table.host().panics.set(true);
+    let unmapped = catch_unwind(AssertUnwindSafe(|| table.unmap(range(0x1f_f000, 0x2000))));
+    assert!(unmapped.is_err(), "the host did not panic");
+    assert_eq!(
+        led_to(&table, 0x3f_f000),
+        Some(HostPhysAddr::new(0x401f_f000))
+    );
+    // The drop of the edit has made up for it, with the page's own range.
+    assert_eq!(table.host().published.borrow().len(), 1);
+    table.unmap(range(0x20_0000, 0x1000)).unwrap();
+    assert_eq!(led_to(&table, 0x20_0000), None);
+    assert!(led_to(&table, 0x20_1000).is_some());
+}
+
+fn led_to(table: &NestedPageTable<Watched, Host>, address: u64) -> Option<HostPhysAddr> {
+    table.host_of(GuestPhysAddr::new(address))
 }
