@@ -182,7 +182,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing, with volatile
-    /// accesses.
+    /// accesses: each aligned 64-bit word within the range is read at once, what is left at its edges
+    /// byte by byte.
     ///
     /// The guest's permissions do not bind the host; pages that are not populated yet are. The lock
     /// is held meanwhile.
