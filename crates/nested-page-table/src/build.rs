@@ -54,6 +54,7 @@ pub(crate) fn build<F: Format, H: TableHost>(
         unsafe { tables.frames().dealloc(frame, 1) };
         return None;
     }
+    // From here on `None` is impossible, and no frame can be lost: every index is below 512.
     let geometry = tables.geometry();
     let first = geometry.index(level, range.start());
     let last = geometry.index(level, range.last());
