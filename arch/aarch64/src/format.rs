@@ -186,7 +186,7 @@ impl Format for Stage2 {
 
     #[inline]
     fn address_bits(&self, address: HostPhysAddr) -> u64 {
-        address.as_u64() & ADDRESS
+        address.as_u64()
     }
 
     #[inline]
@@ -217,12 +217,13 @@ impl Format for Stage2 {
     /// The low byte of a descriptor tells a table, which has no attributes, from all others.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
-        let address = HostPhysAddr::new(bits & ADDRESS);
         if level > Level::PAGE_4K && bits & 0xff == TABLE_OR_PAGE | VALID {
-            Entry::Table(address)
+            // Nothing stands above the address.
+            Entry::Table(HostPhysAddr::new(bits).align_down_4k())
         } else if bits & VALID == 0 {
             Entry::Absent
         } else {
+            let address = HostPhysAddr::new(bits & ADDRESS);
             let flags = self.decode_flags(bits);
             Entry::Leaf(Leaf { address, flags })
         }

@@ -189,7 +189,7 @@ impl Format for GStage {
 
     #[inline]
     fn address_bits(&self, address: HostPhysAddr) -> u64 {
-        (address.as_u64() >> 12 << PPN_SHIFT) & PPN
+        address.as_u64() >> (12 - PPN_SHIFT)
     }
 
     #[inline]
@@ -216,13 +216,14 @@ impl Format for GStage {
     /// The low byte of an entry tells a table, in which only V is set, from all others.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
-        let address = decode_address(bits);
         if level > Level::PAGE_4K && bits & 0xff == VALID {
-            return Entry::Table(address);
+            // Nothing stands above the PPN.
+            return Entry::Table(HostPhysAddr::new(bits >> PPN_SHIFT << 12));
         }
         if bits & VALID == 0 {
             return Entry::Absent;
         }
+        let address = decode_address(bits);
         let memory_type = self
             .decode_memory_type(bits)
             .map_or(MappingFlags::empty(), MemoryType::flags);

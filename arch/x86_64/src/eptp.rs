@@ -2,7 +2,6 @@
 //! of Extended-Page-Table Pointer".)
 
 use guest_addr::HostPhysAddr;
-use nested_page_table::Format;
 
 use crate::bits::TYPE_WB;
 use crate::format::Ept;
@@ -27,6 +26,6 @@ impl Ept {
             false => 0,
         };
         let walk_length = self.mode().walk_length_field() << WALK_LENGTH_SHIFT;
-        self.address_bits(root) | accessed_dirty | walk_length | TYPE_WB
+        root.as_u64() & self.address | accessed_dirty | walk_length | TYPE_WB
     }
 }

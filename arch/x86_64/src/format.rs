@@ -39,7 +39,7 @@ pub struct Ept {
     preset_accessed: u64,
     preset_dirty: u64,
     /// The address bits below MAXPHYADDR.
-    address: u64,
+    pub(crate) address: u64,
 }
 
 impl Ept {
@@ -211,7 +211,7 @@ impl Format for Ept {
 
     #[inline]
     fn address_bits(&self, address: HostPhysAddr) -> u64 {
-        address.as_u64() & self.address
+        address.as_u64()
     }
 
     /// Everything is allowed here, since permissions are the intersection over all levels; under MBEC
@@ -241,13 +241,14 @@ impl Format for Ept {
     /// whether it is present, since what allows fetches in user mode allows them in supervisor mode.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
-        let address = HostPhysAddr::new(bits & self.address);
         if level > Level::PAGE_4K && bits & 0xff == ACCESS {
-            return Entry::Table(address);
+            // Nothing stands above the address.
+            return Entry::Table(HostPhysAddr::new(bits).align_down_4k());
         }
         if bits & ACCESS == 0 {
             return Entry::Absent;
         }
+        let address = HostPhysAddr::new(bits & self.address);
         let memory_type = match bits & (MEMORY_TYPE | IGNORE_PAT) {
             DEVICE => MappingFlags::DEVICE,
             UNCACHED => MappingFlags::UNCACHED,

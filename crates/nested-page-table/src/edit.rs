@@ -72,7 +72,7 @@ impl<F: Format, H: TableHost> Drop for Edit<'_, F, H> {
 impl<F: Format, H: TableHost> fmt::Debug for Edit<'_, F, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Edit")
-            .field("pending", &self.table.gather)
+            .field("pending", &self.table.gather.ranges())
             .finish_non_exhaustive()
     }
 }

@@ -57,7 +57,8 @@ pub trait Format: Copy + Debug + Send + Sync + 'static {
     /// dirty state is preset unless the hardware tracks it.
     fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64;
 
-    /// The bits that carry the host address of a leaf.
+    /// The bits that carry the host address of a leaf, which is aligned to 4 KiB and within the output
+    /// width.
     fn address_bits(&self, address: HostPhysAddr) -> u64;
 
     /// A leaf at `level`. `address` is aligned to the level's entry size and within the output

@@ -1,5 +1,7 @@
 //! What one edit has changed and not yet invalidated.
 
+use core::mem;
+
 use guest_addr::GuestPhysRange;
 
 use crate::invalidation::{AddressSpaceId, Change, InvalidatedRange, Invalidation, Scope};
@@ -8,7 +10,8 @@ use crate::level::Level;
 /// The changes that wait for their invalidation, in the order in which they were made.
 #[derive(Debug)]
 pub(crate) struct Gather {
-    /// What was changed. After an overflow: one range that covers every change.
+    /// What was changed, or what was changed before where nothing is noted as changed. After an
+    /// overflow: one range that covers every change.
     request: Invalidation,
     noted: u8,
 }
@@ -42,12 +45,18 @@ impl Gather {
         self.noted |= RETIRED;
     }
 
-    /// Adds the first range and returns the request for it.
+    /// Calls `invalidate` with a request for `changed`, where nothing was noted before. Should it unwind,
+    /// the change waits for its invalidation like every other.
     #[inline]
-    pub(crate) fn add_first(&mut self, changed: InvalidatedRange) -> &Invalidation {
-        self.noted |= CHANGED;
+    pub(crate) fn request_alone(
+        &mut self,
+        changed: InvalidatedRange,
+        invalidate: impl FnOnce(&Invalidation),
+    ) {
         self.request.push_first(changed);
-        &self.request
+        let unsettled = Unsettled { gather: self };
+        invalidate(&unsettled.gather.request);
+        mem::forget(unsettled);
     }
 
     /// Adds a changed range. One that touches the newest and changed in the same way is joined to
@@ -55,7 +64,8 @@ impl Gather {
     #[inline]
     pub(crate) fn add(&mut self, changed: InvalidatedRange) {
         if self.noted & CHANGED == 0 {
-            self.add_first(changed);
+            self.noted |= CHANGED;
+            self.request.push_first(changed);
         } else {
             // In registers: what is passed in memory would be stored on the way above too.
             let InvalidatedRange {
@@ -110,7 +120,7 @@ impl Gather {
 
     #[inline(never)]
     fn has_range_over(&self, range: &GuestPhysRange) -> bool {
-        let mut ranges = self.request.ranges().iter();
+        let mut ranges = self.ranges().iter();
         ranges.any(|changed| changed.change > Change::Fresh && changed.range.overlaps(range))
     }
 
@@ -146,14 +156,27 @@ impl Gather {
     /// The ranges that were changed.
     #[inline]
     pub(crate) fn ranges(&self) -> &[InvalidatedRange] {
-        self.request.ranges()
+        match self.noted & CHANGED {
+            0 => &[],
+            _ => self.request.ranges(),
+        }
     }
 
     /// Forgets everything: it was carried out.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.request.clear();
         self.noted = 0;
+    }
+}
+
+/// A change that was not invalidated, should this be dropped.
+struct Unsettled<'g> {
+    gather: &'g mut Gather,
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        self.gather.noted |= CHANGED;
     }
 }
 

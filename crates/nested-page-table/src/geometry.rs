@@ -249,6 +249,13 @@ impl Geometry {
         GuestPhysAddr::new(u64::MAX >> (64 - self.input_bits()))
     }
 
+    /// The last host-physical page that an entry can lead to: all bits that the address of a page may
+    /// have.
+    #[inline]
+    pub(crate) fn last_host_page(&self) -> HostPhysAddr {
+        HostPhysAddr::new(u64::MAX >> (64 - self.output_bits())).align_down_4k()
+    }
+
     /// Whether `address` can be the first byte of a leaf of `level`.
     #[inline]
     #[must_use]

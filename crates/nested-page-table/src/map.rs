@@ -45,16 +45,31 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        if !self.table.gather.overlaps(&guest) && self.table.store_page(&guest, host, flags) {
-            self.table.gather.note_stored();
-            if let Some(fresh) = self.table.fresh_page(&guest) {
-                self.table.gather.add(fresh);
-            }
+        if self.map_page(&guest, host, flags) {
             return Ok(());
         }
         self.map_range(guest, host, flags)
     }
 
+    /// Maps one page where that takes one store, and says whether it did.
+    #[inline]
+    fn map_page(
+        &mut self,
+        guest: &GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> bool {
+        if self.table.gather.overlaps(guest) || !self.table.store_page(guest, host, flags) {
+            return false;
+        }
+        self.table.gather.note_stored();
+        if let Some(fresh) = self.table.fresh_page(guest) {
+            self.table.gather.add(fresh);
+        }
+        true
+    }
+
+    /// [`map`](Self::map), out of the way of the pages that take one store.
     #[inline(never)]
     pub(crate) fn map_range(
         &mut self,
@@ -62,6 +77,9 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
+        if self.table.find_page(&guest) && self.map_page(&guest, host, flags) {
+            return Ok(());
+        }
         let plan = Plan::new(&self.table.tables, guest, host, flags)?;
         if guest.size() == PAGE_SIZE_4K {
             self.table.recent.remember(&self.table.tables.format, flags);

@@ -14,8 +14,8 @@ use crate::mapping::UnmappedLeaf;
 use crate::table::NestedPageTable;
 
 impl<F: Format, H: TableHost> NestedPageTable<F, H> {
-    /// Maps one page if its table is there, its entry absent, and its flags those of the last
-    /// mapping: one store. Says whether it did; otherwise nothing was changed. Nothing pending
+    /// Maps one page if its table is there and its directory remembered, its entry absent, and its
+    /// flags those of the last mapping: one store. Says whether it did; otherwise nothing was changed. Nothing pending
     /// concerns the page.
     #[inline]
     pub(crate) fn store_page(
@@ -24,12 +24,12 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> bool {
-        let (tables, recent) = (&self.tables, &mut self.recent);
+        let (tables, recent) = (&self.tables, &self.recent);
         let format = &tables.format;
-        if !is_page(guest) || !host.is_aligned_4k() || !format.geometry().holds_host_address(host) {
+        if !is_page(guest) {
             return false;
         }
-        let Some(attributes) = recent.attributes(flags) else {
+        let Some(attributes) = recent.attributes(host, flags) else {
             return false;
         };
         let Some(entry) = recent.page_entry(tables, guest.start()) else {
@@ -42,8 +42,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         true
     }
 
-    /// Unmaps one page if it has a leaf of its own: one store. Says whether it did; otherwise nothing
-    /// was changed.
+    /// Unmaps one page if it has a leaf of its own and its directory is remembered: one store. Says
+    /// whether it did; otherwise nothing was changed.
     #[inline]
     pub(crate) fn clear_page(&mut self, guest: &GuestPhysRange) -> bool {
         let Some(entry) = self.page_leaf(guest) else {
@@ -69,9 +69,14 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         })
     }
 
+    /// Remembers the directory over a page. Says whether it is worth while to try the page again.
+    pub(crate) fn find_page(&mut self, guest: &GuestPhysRange) -> bool {
+        is_page(guest) && self.recent.find(&self.tables, guest.start())
+    }
+
     /// The entry of one page, if there is a leaf in it.
     #[inline]
-    fn page_leaf(&mut self, guest: &GuestPhysRange) -> Option<&AtomicU64> {
+    fn page_leaf(&self, guest: &GuestPhysRange) -> Option<&AtomicU64> {
         if !is_page(guest) {
             return None;
         }

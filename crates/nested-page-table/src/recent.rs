@@ -5,66 +5,103 @@ use core::sync::atomic::AtomicU64;
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
+use crate::entry::Entry;
 use crate::format::Format;
 use crate::host::TableHost;
 use crate::level::Level;
 use crate::tables::Tables;
 
-/// The leaf table that was used last, and the flags that a page was mapped with last.
+/// The directory that was used last, and the flags that a page was mapped with last.
 ///
-/// Invariants: the table at `leaf_table` is linked and translates `block`; the format accepts `flags`
-/// and has `attributes` for them at 4 KiB. What may unlink a table [`forgets`](Self::forget) first.
+/// A *directory* is the table, or the part of a root, of which the 512 entries of 2 MiB translate one
+/// GiB: for any page of that GiB the walk begins there, as the hardware's own does.
+///
+/// Invariants: the directory is linked, or is the root, and translates the whole GiB; the format
+/// accepts `flags` and has `attributes` for them at 4 KiB. What may unlink a table
+/// [`forgets`](Self::forget) first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent {
-    /// A guest-physical address in units of 2 MiB, or [`NOTHING`].
-    block: u64,
-    leaf_table: HostPhysAddr,
+    /// A guest-physical address in units of 1 GiB, or [`NOTHING`].
+    gib: u64,
+    directory: HostPhysAddr,
     /// The flags as a number, or [`NOTHING`].
     flags: u64,
     attributes: u64,
+    /// The bits that no host address of a page has.
+    never_in_host: u64,
 }
 
-/// No address in units of 2 MiB, and no flags.
+/// No address in units of 1 GiB, and no flags.
 const NOTHING: u64 = u64::MAX;
 
 impl Recent {
     pub(crate) const NOTHING: Self = Self {
-        block: NOTHING,
-        leaf_table: HostPhysAddr::ZERO,
+        gib: NOTHING,
+        directory: HostPhysAddr::ZERO,
         flags: NOTHING,
         attributes: 0,
+        never_in_host: NOTHING,
     };
 
-    /// The entry of 4 KiB for `address`, or `None` where there is no leaf table below the root.
+    /// The entry of 4 KiB for `address`, if its directory is remembered and has a leaf table there.
     #[inline]
     pub(crate) fn page_entry<'t, F: Format, H: TableHost>(
-        &mut self,
+        &self,
         tables: &'t Tables<F, H>,
         address: GuestPhysAddr,
     ) -> Option<&'t AtomicU64> {
-        let block = address.as_u64() >> tables.geometry().shift(Level::BLOCK_2M);
-        if block != self.block {
-            self.leaf_table = tables.leaf_table(address)?;
-            self.block = block;
+        if gib_of(address) != self.gib {
+            return None;
         }
-        Some(tables.entry_below_root(self.leaf_table, Level::PAGE_4K, address))
+        let above = tables.entry_in_frame(self.directory, Level::BLOCK_2M, address);
+        let Entry::Table(leaf_table) = tables.decode(Level::BLOCK_2M, above) else {
+            return None;
+        };
+        Some(tables.entry_in_frame(leaf_table, Level::PAGE_4K, address))
     }
 
-    /// The attributes of a page with `flags`, if they are the ones of last time.
+    /// Remembers the directory over `address`. Says whether there is one, and another was remembered
+    /// before.
+    pub(crate) fn find<F: Format, H: TableHost>(
+        &mut self,
+        tables: &Tables<F, H>,
+        address: GuestPhysAddr,
+    ) -> bool {
+        let gib = gib_of(address);
+        if gib == self.gib {
+            return false;
+        }
+        let Some(directory) = tables.directory(address) else {
+            return false;
+        };
+        (self.gib, self.directory) = (gib, directory);
+        true
+    }
+
+    /// All bits but the address of a page at `host` with `flags`, if they are the flags of last time
+    /// and the page is one that an entry can point to.
     #[inline]
-    pub(crate) fn attributes(&self, flags: MappingFlags) -> Option<u64> {
-        (u64::from(flags.bits()) == self.flags).then_some(self.attributes)
+    pub(crate) fn attributes(&self, host: HostPhysAddr, flags: MappingFlags) -> Option<u64> {
+        let possible = u64::from(flags.bits()) == self.flags;
+        (possible && host.as_u64() & self.never_in_host == 0).then_some(self.attributes)
     }
 
     /// Remembers `flags`, which `format` has accepted.
     pub(crate) fn remember<F: Format>(&mut self, format: &F, flags: MappingFlags) {
         self.flags = flags.bits().into();
         self.attributes = format.leaf_attributes(Level::PAGE_4K, flags);
+        self.never_in_host = !format.geometry().last_host_page().as_u64();
     }
 
-    /// Forgets the leaf table, which may be unlinked from now on.
+    /// Forgets the directory, which may be unlinked from now on.
     #[inline]
     pub(crate) fn forget(&mut self) {
-        self.block = NOTHING;
+        self.gib = NOTHING;
     }
+}
+
+/// `address` in units of 1 GiB.
+#[inline]
+fn gib_of(address: GuestPhysAddr) -> u64 {
+    address.as_u64() >> 30
 }

@@ -59,8 +59,7 @@ pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
 ) {
     tables.format.publish();
     if let Some(changed) = changed {
-        tables.host.invalidate(gather.add_first(changed));
-        gather.clear();
+        gather.request_alone(changed, |request| tables.host.invalidate(request));
     }
 }
 

@@ -6,7 +6,6 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_addr::HostPhysAddr;
 use mapping_flags::MappingFlags;
 
 use crate::entry::Entry;
@@ -42,7 +41,7 @@ impl<'f, F: Format> Rewrite<'f, F> {
             format,
             level,
             flags,
-            attribute_bits: !format.address_bits(HostPhysAddr::LAST),
+            attribute_bits: !format.address_bits(format.geometry().last_host_page()),
             attributes: 0,
             flipped: 0,
             worst: None,

@@ -190,6 +190,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
+        self.find_page(&guest);
         if self.gather.is_idle()
             && let Some(leaf) = self.take_page(&guest)
         {

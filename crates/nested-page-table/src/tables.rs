@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
 
 use crate::entry::Entry;
 use crate::format::Format;
@@ -98,7 +98,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     /// Follows tables down to the entry that ends the walk of `address`, and returns what `look` makes
     /// of its level and of what it is: a leaf, or absent. `None` beyond the input width.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn walk<R>(
         &self,
         address: GuestPhysAddr,
@@ -128,38 +128,32 @@ impl<F: Format, H: TableHost> Tables<F, H> {
                 return look(level, found);
             };
             level = below;
-            let entry = self.entry_below_root(table, level, address);
+            let entry = self.entry_in_frame(table, level, address);
             bits = entry.load(Ordering::Acquire);
         }
         look(level, format.decode_own(level, bits))
     }
 
-    /// The table of 4 KiB entries for `address`, if there is one below the root.
-    #[inline]
-    pub(crate) fn leaf_table(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        match self.geometry().root_level() {
-            Level::BLOCK_512G => self.leaf_table_from(Level::BLOCK_512G, address),
-            level => self.leaf_table_from(level, address),
+    /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
+    /// such. They are a table below the root, or a part of the root.
+    #[inline(never)]
+    pub(crate) fn directory(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
+        let geometry = self.geometry();
+        if address > geometry.last_guest() {
+            return None;
         }
-    }
-
-    #[inline(always)]
-    fn leaf_table_from(&self, root: Level, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        let format = self.format;
-        let mut level = root;
-        let mut entry = self.root_entry(root, address)?;
-        loop {
-            let below = level.below()?;
-            let bits = entry.load(Ordering::Acquire);
-            let Entry::Table(table) = format.decode_own(level, bits) else {
+        let mut table = self.root();
+        while table.level > Level::BLOCK_2M {
+            let Entry::Table(below) = self.decode(table.level, self.entry(table, address)?) else {
                 return None;
             };
-            if below == Level::PAGE_4K {
-                return Some(table);
-            }
-            level = below;
-            entry = self.entry_below_root(table, level, address);
+            table = self.child(table, below)?;
         }
+        let part = geometry.index(table.level, address) / FRAME_WORDS;
+        let complete = geometry.entries(table.level) >= FRAME_WORDS;
+        let offset = part as u64 * PAGE_SIZE_4K;
+        let directory = table.address.checked_add(offset)?;
+        (table.level == Level::BLOCK_2M && complete).then_some(directory)
     }
 
     /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
@@ -174,19 +168,20 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         entries.get(number as usize)
     }
 
-    /// The entry that translates `address` in the table of `level` at `table`, which is not the root.
+    /// The entry that translates `address` in the frame at `table`: a table of `level`, or the part
+    /// of a root that translates it.
     ///
     /// The table is linked, or a stale walk could read it: see [`Table`].
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "the remainder is in bounds")]
-    pub(crate) fn entry_below_root(
+    pub(crate) fn entry_in_frame(
         &self,
         table: HostPhysAddr,
         level: Level,
         address: GuestPhysAddr,
     ) -> &AtomicU64 {
         let number = address.as_u64() >> self.geometry().shift(level);
-        // SAFETY: as for `entries`; tables below the root are whole frames.
+        // SAFETY: as for `entries`; tables below the root are whole frames, as parts of a root are.
         let entries = unsafe { words::live_frame(self.frames(), table) };
         &entries[number as usize % FRAME_WORDS]
     }

@@ -36,16 +36,29 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`UnmapError::OutOfMemory`]: there are not enough frames to split the leaves at the edges.
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.table.clear_page(&guest) {
-            self.table.gather.note_stored();
-            self.table.gather.add(removed_page(&guest));
+        if self.unmap_page(&guest) {
             return Ok(());
         }
         self.unmap_range(guest)
     }
 
+    /// Unmaps one page where that takes one store, and says whether it did.
+    #[inline]
+    fn unmap_page(&mut self, guest: &GuestPhysRange) -> bool {
+        if !self.table.clear_page(guest) {
+            return false;
+        }
+        self.table.gather.note_stored();
+        self.table.gather.add(removed_page(guest));
+        true
+    }
+
+    /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
     #[inline(never)]
     pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        if self.table.find_page(&guest) && self.unmap_page(&guest) {
+            return Ok(());
+        }
         self.check_unmap(&guest)?;
         self.remove(guest, Action::Clear)
     }

@@ -131,17 +131,17 @@ impl<const ACTIVE: bool> PageTable for Aarch64Paging<ACTIVE> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr) -> Result<()> {
         Ok(self.set(guest, host, READ_WRITE)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap(&mut self, guest: GuestPhysRange) -> Result<()> {
         Ok(self.set(guest, HostPhysAddr::ZERO, Stage2Attributes::empty())?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn protect(&mut self, guest: GuestPhysRange) -> Result<()> {
         let protected =
             self.mapping
@@ -152,17 +152,17 @@ impl<const ACTIVE: bool> PageTable for Aarch64Paging<ACTIVE> {
         Ok(protected?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn map_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
         self.map(page(guest)?, host)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()> {
         self.unmap(page(guest)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         let (host, _) = self.leaf(address)?;
         Some(HostPhysAddr::new(host))

@@ -75,7 +75,7 @@ impl PageTable for Generic {
         Ok(Self { table, leaves })
     }
 
-    #[inline]
+    #[inline(always)]
     fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr) -> Result<()> {
         let config = MapConfig {
             vaddr: virt(guest.start()),
@@ -88,13 +88,13 @@ impl PageTable for Generic {
         Ok(self.table.map(&config)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap(&mut self, guest: GuestPhysRange) -> Result<()> {
         let (start, size) = (virt(guest.start()), guest.size() as usize);
         Ok(self.table.unmap(start, size)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn protect(&mut self, guest: GuestPhysRange) -> Result<()> {
         let (start, size) = (virt(guest.start()), guest.size() as usize);
         let protected = self
@@ -103,7 +103,7 @@ impl PageTable for Generic {
         Ok(protected?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn map_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
         let (guest, host) = (virt(guest), phys(host));
         let mapped = self
@@ -112,20 +112,20 @@ impl PageTable for Generic {
         Ok(mapped?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()> {
         self.table.unmap_page(virt(guest))?;
         Ok(())
     }
 
     /// The crate wants to be told to split.
-    #[inline]
+    #[inline(always)]
     fn unmap_page_of_leaf(&mut self, guest: GuestPhysAddr) -> Result<()> {
         self.table.split_huge_page(virt(guest))?;
         self.unmap_page(guest)
     }
 
-    #[inline]
+    #[inline(always)]
     fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         let host = self.table.translate_phys(virt(address)).ok()?;
         Some(HostPhysAddr::new(host.as_usize() as u64))

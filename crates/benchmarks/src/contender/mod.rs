@@ -28,6 +28,9 @@ pub(crate) enum Leaves {
 
 /// A page table, as far as the workloads use one: every call is one that a hypervisor would make, and
 /// is complete, invalidation and the return of tables included, when it returns.
+///
+/// Every call is always inlined, whoever implements it: the clock is to see what stands behind it, and
+/// no other call.
 pub(crate) trait PageTable: Sized {
     /// The name in reports.
     const NAME: &'static str;
@@ -57,7 +60,7 @@ pub(crate) trait PageTable: Sized {
     fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()>;
 
     /// Unmaps the page at `guest`, which is part of a larger leaf; the rest of the leaf stays.
-    #[inline]
+    #[inline(always)]
     fn unmap_page_of_leaf(&mut self, guest: GuestPhysAddr) -> Result<()> {
         self.unmap_page(guest)
     }

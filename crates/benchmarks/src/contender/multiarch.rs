@@ -84,7 +84,7 @@ impl PageTable for Multiarch {
         Ok(Self { table, leaves })
     }
 
-    #[inline]
+    #[inline(always)]
     fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr) -> Result<()> {
         let start = virt(guest.start());
         let host = PhysAddr::from(host);
@@ -96,14 +96,14 @@ impl PageTable for Multiarch {
         mapped.map_err(failure)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap(&mut self, guest: GuestPhysRange) -> Result<()> {
         let (start, size) = (virt(guest.start()), guest.size() as usize);
         let mut cursor = self.table.cursor();
         cursor.unmap_region(start, size).map_err(failure)
     }
 
-    #[inline]
+    #[inline(always)]
     fn protect(&mut self, guest: GuestPhysRange) -> Result<()> {
         let (start, size) = (virt(guest.start()), guest.size() as usize);
         let mut cursor = self.table.cursor();
@@ -111,14 +111,14 @@ impl PageTable for Multiarch {
         protected.map_err(failure)
     }
 
-    #[inline]
+    #[inline(always)]
     fn map_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
         let mut cursor = self.table.cursor();
         let mapped = cursor.map(virt(guest), host.into(), PageSize::Size4K, READ_WRITE);
         mapped.map_err(failure)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()> {
         let mut cursor = self.table.cursor();
         let (_, _, size) = cursor.unmap(virt(guest)).map_err(failure)?;
@@ -128,7 +128,7 @@ impl PageTable for Multiarch {
             .context("more than a page was unmapped")
     }
 
-    #[inline]
+    #[inline(always)]
     fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         let (host, _, _) = self.table.query(virt(address)).ok()?;
         Some(host.into())

@@ -166,32 +166,32 @@ impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr) -> Result<()> {
         Ok(self.table.map(guest, host, MappingFlags::READ_WRITE)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap(&mut self, guest: GuestPhysRange) -> Result<()> {
         Ok(self.table.unmap(guest)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn protect(&mut self, guest: GuestPhysRange) -> Result<()> {
         Ok(self.table.protect(guest, MappingFlags::READ)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn map_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
         self.map(page(guest)?, host)
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()> {
         self.unmap(page(guest)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         self.table.host_of(address)
     }

@@ -124,7 +124,7 @@ impl PageTable for X86 {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr) -> Result<()> {
         let mut done = 0;
         while done < guest.size() {
@@ -135,12 +135,12 @@ impl PageTable for X86 {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap(&mut self, guest: GuestPhysRange) -> Result<()> {
         each_page(guest, |address| self.unmap_page(address))
     }
 
-    #[inline]
+    #[inline(always)]
     fn protect(&mut self, guest: GuestPhysRange) -> Result<()> {
         each_page(guest, |address| {
             // SAFETY: no CPU walks the table.
@@ -153,13 +153,13 @@ impl PageTable for X86 {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn map_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
         self.map_one::<Size4KiB>(guest, host)?;
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()> {
         let unmapped: Result<_, UnmapError> = self.mapper.unmap(page::<Size4KiB>(guest));
         let (_, flush) = unmapped.map_err(failure)?;
@@ -167,7 +167,7 @@ impl PageTable for X86 {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         let address = VirtAddr::new_truncate(address.as_u64());
         let host = self.mapper.translate_addr(address)?;
