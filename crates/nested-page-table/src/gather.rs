@@ -9,11 +9,12 @@ use crate::level::Level;
 
 /// The changes that wait for their invalidation, in the order in which they were made.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Gather {
+    noted: u8,
     /// What was changed, or what was changed before where nothing is noted as changed. After an
     /// overflow: one range that covers every change.
     request: Invalidation,
-    noted: u8,
 }
 
 /// The request has a range.
