@@ -4,34 +4,31 @@
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
 use crate::format::Format;
-use crate::frames::HostFrames;
 use crate::host::TableHost;
 use crate::level::Level;
 use crate::map::Plan;
 use crate::release;
 use crate::reserve::Reserve;
-use crate::slots::slots;
-use crate::tables::Tables;
+use crate::slots::{slots, span_of};
+use crate::tables::{Table, Tables};
 use crate::words::{self, FRAME_WORDS};
 
-/// The words of consecutive leaves of `level` from the host address `host` on.
-#[inline]
-pub(crate) fn leaf_words<F: Format, H: TableHost>(
+/// The leaf of `level` at `guest`.
+pub(crate) fn leaf_word<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     level: Level,
     plan: &Plan,
-    host: u64,
-) -> impl Iterator<Item = u64> {
-    let format = &tables.format;
+    guest: GuestPhysAddr,
+) -> u64 {
+    let host = HostPhysAddr::new(plan.host_of(guest));
+    tables.leaf_attributes(level, plan.flags) | tables.format.address_bits(host)
+}
+
+/// What to add to a leaf of `level` for its neighbour.
+#[inline]
+pub(crate) fn leaf_step<F: Format, H: TableHost>(tables: &Tables<F, H>, level: Level) -> u64 {
     let size = HostPhysAddr::new(tables.geometry().entry_size(level));
-    let step = format.address_bits(size);
-    let mut next =
-        format.leaf_attributes(level, plan.flags) | format.address_bits(HostPhysAddr::new(host));
-    core::iter::repeat_with(move || {
-        let bits = next;
-        next = next.wrapping_add(step);
-        bits
-    })
+    tables.format.address_bits(size)
 }
 
 /// Builds a complete table below an entry of `parent` and returns the entry that links it, or `None`
@@ -44,92 +41,68 @@ pub(crate) fn build<F: Format, H: TableHost>(
     plan: &Plan,
 ) -> Option<u64> {
     let level = parent.below()?;
-    let frame = frames.pop()?;
+    let address = frames.pop()?;
     // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
-    let words = unsafe { words::private(tables.frames(), frame, FRAME_WORDS) };
-    let parts = Parts::of(tables, level, range, plan);
-    let built = build_below(tables, frames, level, words, &parts, plan);
-    if built.is_none() {
-        // SAFETY: the frame came from the reserve, and no entry was made for it.
-        unsafe { tables.frames().dealloc(frame, 1) };
-        return None;
-    }
-    // From here on `None` is impossible, and no frame can be lost: every index is below 512.
-    let geometry = tables.geometry();
-    let first = geometry.index(level, range.start());
-    let last = geometry.index(level, range.last());
-    clear(words.get_mut(..first)?);
-    clear(words.get_mut(last..)?.get_mut(1..)?);
-    if let Some(body) = parts.leaves {
-        let first = geometry.index(level, body.start());
-        let last = geometry.index(level, body.last());
-        let leaves = leaf_words(tables, level, plan, plan.host_of(body.start()));
-        for (word, bits) in words.get_mut(first..=last)?.iter_mut().zip(leaves) {
-            *word = bits;
+    let words = unsafe { words::private(tables.frames(), address, FRAME_WORDS) };
+    fill(tables, level, words, &range, plan);
+    let mut missing = false;
+    let mut rest = slots(tables.geometry().shift(level), FRAME_WORDS, range);
+    while let Some(slot) = rest.next() {
+        if plan.is_leaf(level, &slot) {
+            // So are all but the last, which may be cut.
+            rest.skip_to_last();
+        } else if let (Some(entry), Some(word)) = (
+            build(tables, frames, level, slot.portion(), plan),
+            words.get_mut(slot.index),
+        ) {
+            *word = entry;
+        } else {
+            missing = true;
+            break;
         }
     }
-    Some(tables.format.encode_table(frame))
+    if missing {
+        release::release_table(tables, Table { address, level });
+        return None;
+    }
+    Some(tables.format.encode_table(address))
 }
 
-/// Builds the tables below `words`, the entries of a private table of `level`, or none.
+/// Fills a table: with leaves where the plan has leaves of `level`, all that `range` touches, and with
+/// absent entries elsewhere.
 #[inline]
-fn build_below<F: Format, H: TableHost>(
+fn fill<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    frames: &mut Reserve<'_, H::Frames>,
     level: Level,
     words: &mut [u64],
-    parts: &Parts,
+    range: &GuestPhysRange,
     plan: &Plan,
-) -> Option<()> {
-    if let Some(head) = parts.head {
-        build_all(tables, frames, level, words, head, plan)?;
-    }
-    if let Some(tail) = parts.tail
-        && build_all(tables, frames, level, words, tail, plan).is_none()
-    {
-        discard(tables, level, words, parts.head);
-        return None;
-    }
-    Some(())
-}
-
-/// Builds a table for each entry that `range` touches, or none.
-#[inline(never)]
-fn build_all<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    frames: &mut Reserve<'_, H::Frames>,
-    level: Level,
-    words: &mut [u64],
-    range: GuestPhysRange,
-    plan: &Plan,
-) -> Option<()> {
-    for slot in slots(tables.geometry(), level, range) {
-        let Some(entry) = build(tables, frames, level, slot.portion, plan) else {
-            let built = slot.portion.start().checked_sub(1);
-            let built =
-                built.and_then(|last| GuestPhysRange::from_start_last(range.start(), last).ok());
-            discard(tables, level, words, built);
-            return None;
-        };
-        *words.get_mut(slot.index)? = entry;
-    }
-    Some(())
-}
-
-/// Gives back the tables of `range` below `words`, which were built and never linked.
-#[cold]
-#[inline(never)]
-fn discard<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    level: Level,
-    words: &[u64],
-    range: Option<GuestPhysRange>,
 ) {
-    let Some(range) = range else { return };
-    for slot in slots(tables.geometry(), level, range) {
-        if let Some(&bits) = words.get(slot.index) {
-            release::discard(tables, level, bits);
-        }
+    let geometry = tables.geometry();
+    let index =
+        |address: GuestPhysAddr| (address.as_u64() >> geometry.shift(level)) as usize % FRAME_WORDS;
+    let (first, last) = (index(range.start()), index(range.last()));
+    if level > plan.largest_leaf {
+        words.fill(0);
+        return;
+    }
+    if let Some(before) = words.get_mut(..first) {
+        clear(before);
+    }
+    if let Some(after) = words.get_mut(last + 1..) {
+        clear(after);
+    }
+    // Where the range begins or ends within an entry, what stands there now is replaced by a table.
+    let mut bits = leaf_word(
+        tables,
+        level,
+        plan,
+        span_of(geometry, level, range.start()).start(),
+    );
+    let step = leaf_step(tables, level);
+    for word in words.get_mut(first..=last).unwrap_or_default() {
+        *word = bits;
+        bits = bits.wrapping_add(step);
     }
 }
 
@@ -139,44 +112,4 @@ fn clear(words: &mut [u64]) {
     if !words.is_empty() {
         words.fill(0);
     }
-}
-
-/// A range cut into what one table maps with leaves and what needs tables below it.
-pub(crate) struct Parts {
-    pub(crate) leaves: Option<GuestPhysRange>,
-    pub(crate) head: Option<GuestPhysRange>,
-    pub(crate) tail: Option<GuestPhysRange>,
-}
-
-impl Parts {
-    #[inline]
-    pub(crate) fn of<F: Format, H: TableHost>(
-        tables: &Tables<F, H>,
-        level: Level,
-        range: GuestPhysRange,
-        plan: &Plan,
-    ) -> Self {
-        let below = tables.geometry().entry_size(level) - 1;
-        let (start, last) = (range.start().as_u64(), range.last().as_u64());
-        // Neither wraps: a guest range lies within 63 bits.
-        let body_start = start.wrapping_add(below) & !below;
-        let body_end = last.wrapping_add(1) & !below;
-        if level > plan.largest_leaf || body_start >= body_end {
-            return Self {
-                leaves: None,
-                head: Some(range),
-                tail: None,
-            };
-        }
-        Self {
-            leaves: range_of(body_start, body_end.wrapping_sub(1)),
-            head: range_of(start, body_start.wrapping_sub(1)).filter(|_| start < body_start),
-            tail: range_of(body_end, last).filter(|_| body_end <= last),
-        }
-    }
-}
-
-#[inline]
-fn range_of(start: u64, last: u64) -> Option<GuestPhysRange> {
-    GuestPhysRange::from_start_last(GuestPhysAddr::new(start), GuestPhysAddr::new(last)).ok()
 }

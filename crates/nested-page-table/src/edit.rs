@@ -50,7 +50,7 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
     /// Carries out the pending batch.
     #[inline]
     pub(crate) fn flush(&mut self) {
-        release::flush(&self.table.tables, &mut self.table.gather, &mut None);
+        release::flush(&self.table.tables, &mut self.table.gather);
     }
 
     /// Carries out the pending batch if it concerns `range`.

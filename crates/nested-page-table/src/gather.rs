@@ -12,8 +12,7 @@ use crate::level::Level;
 #[repr(C)]
 pub(crate) struct Gather {
     noted: u8,
-    /// What was changed, or what was changed before where nothing is noted as changed. After an
-    /// overflow: one range that covers every change.
+    /// What was changed, or what was changed before where nothing is noted as changed.
     request: Invalidation,
 }
 
@@ -23,8 +22,6 @@ const CHANGED: u8 = 1 << 0;
 const STORED: u8 = 1 << 1;
 /// Entries hold notes that the sweep after the invalidation has to look at.
 const RETIRED: u8 = 1 << 2;
-/// There were more ranges than a request can name.
-const OVERFLOWED: u8 = 1 << 3;
 
 impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
@@ -87,25 +84,16 @@ impl Gather {
         tables: bool,
         change: Change,
     ) {
-        let changed = InvalidatedRange {
+        self.request.push(&InvalidatedRange {
             range,
             level,
             tables,
             change,
-        };
-        let overflowed = self.noted & OVERFLOWED != 0;
-        let joined = self
-            .request
-            .newest()
-            .is_some_and(|newest| !overflowed && join(newest, &changed));
-        if !joined && (overflowed || !self.request.push(changed)) {
-            self.noted |= OVERFLOWED;
-            self.request.join_all(&changed);
-        }
+        });
     }
 
     /// Adds what an operation changed altogether.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn add_all(&mut self, changes: Changes) {
         if let Some(changed) = changes.joined {
             self.add(changed);
@@ -146,12 +134,15 @@ impl Gather {
     /// Calls `invalidate` with what covers every change, if there was any.
     #[inline]
     pub(crate) fn request(&self, invalidate: impl FnOnce(&Invalidation)) {
-        if self.noted & OVERFLOWED != 0 {
-            let space = self.request.space();
-            invalidate(&Invalidation::everything(space, Scope::AllCpus));
-        } else if self.noted & CHANGED != 0 {
+        if self.noted & CHANGED != 0 {
             invalidate(&self.request);
         }
+    }
+
+    /// Makes the request one for every translation, whatever was gathered.
+    pub(crate) fn everything(&mut self) -> &Invalidation {
+        self.request.cover_everything();
+        &self.request
     }
 
     /// The ranges that were changed.
@@ -159,7 +150,7 @@ impl Gather {
     pub(crate) fn ranges(&self) -> &[InvalidatedRange] {
         match self.noted & CHANGED {
             0 => &[],
-            _ => self.request.ranges(),
+            _ => self.request.pushed(),
         }
     }
 
@@ -181,19 +172,6 @@ impl Drop for Unsettled<'_> {
     }
 }
 
-/// Joins `changed` to `newest` where that says exactly the same.
-fn join(newest: &mut InvalidatedRange, changed: &InvalidatedRange) -> bool {
-    let same_kind = (newest.level, newest.tables, newest.change)
-        == (changed.level, changed.tables, changed.change);
-    let touching = newest.range.is_followed_by(&changed.range)
-        || changed.range.is_followed_by(&newest.range)
-        || newest.range.overlaps(&changed.range);
-    if same_kind && touching {
-        *newest = newest.joined(changed);
-    }
-    same_kind && touching
-}
-
 /// Collects what one operation changes into a single range: between the entries that it changed lie
 /// only holes, so that the range is no less precise than a list.
 #[derive(Clone, Copy, Debug, Default)]
@@ -203,11 +181,11 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Adds what happened to one entry.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn add(&mut self, changed: InvalidatedRange) {
-        self.joined = Some(match self.joined {
-            None => changed,
-            Some(joined) => joined.joined(&changed),
-        });
+        match &mut self.joined {
+            None => self.joined = Some(changed),
+            Some(joined) => joined.join(&changed),
+        }
     }
 }

@@ -179,7 +179,11 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn entries(&self, level: Level) -> usize {
-        1 << self.index_bits(level)
+        if level.number() == self.root.number() {
+            self.root_entries()
+        } else {
+            1 << FRAME_INDEX_BITS
+        }
     }
 
     /// The number of entries in the root.
@@ -202,7 +206,8 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub fn root_size(&self) -> u64 {
-        1 << (self.index_bits(self.root) + u32::from(ENTRY_SHIFT))
+        // Each index has at most 51 bits.
+        self.root_entries << ENTRY_SHIFT
     }
 
     /// What the root's address must be a multiple of, in bytes: its size, at least 4 KiB.

@@ -69,17 +69,25 @@ impl InvalidatedRange {
         }
     }
 
-    /// The smallest statement that covers both.
+    /// Whether `other` touches this range and changed in the same way.
+    fn is_continued_by(&self, other: &Self) -> bool {
+        let next = |range: GuestPhysRange| range.last().as_u64().saturating_add(1);
+        let touching = other.range.start().as_u64() <= next(self.range)
+            && self.range.start().as_u64() <= next(other.range);
+        let same_kind =
+            (self.level, self.tables, self.change) == (other.level, other.tables, other.change);
+        touching && same_kind
+    }
+
+    /// Makes this the smallest statement that covers `other` too.
     #[inline(never)]
-    pub(crate) fn joined(&self, other: &Self) -> Self {
+    pub(crate) fn join(&mut self, other: &Self) {
         let start = self.range.start().min(other.range.start());
         let last = self.range.last().max(other.range.last());
-        Self {
-            range: GuestPhysRange::from_start_last(start, last).unwrap_or(self.range),
-            level: self.level.filter(|_| self.level == other.level),
-            tables: self.tables || other.tables,
-            change: self.change.max(other.change),
-        }
+        self.range = GuestPhysRange::from_start_last(start, last).unwrap_or(self.range);
+        self.level = self.level.filter(|_| self.level == other.level);
+        self.tables |= other.tables;
+        self.change = self.change.max(other.change);
     }
 }
 
@@ -88,7 +96,8 @@ impl InvalidatedRange {
 pub struct Invalidation {
     space: AddressSpaceId,
     scope: Scope,
-    count: usize,
+    everything: bool,
+    count: u8,
     ranges: [InvalidatedRange; Self::MAX_RANGES],
 }
 
@@ -104,6 +113,7 @@ impl Invalidation {
         Self {
             space,
             scope,
+            everything: true,
             count: 0,
             ranges: [unused; Self::MAX_RANGES],
         }
@@ -113,7 +123,7 @@ impl Invalidation {
     #[must_use]
     pub fn range(space: AddressSpaceId, scope: Scope, range: InvalidatedRange) -> Self {
         let mut request = Self::everything(space, scope);
-        request.push(range);
+        request.push_first(range);
         request
     }
 
@@ -122,41 +132,45 @@ impl Invalidation {
     pub(crate) fn push_first(&mut self, range: InvalidatedRange) {
         let [first, ..] = &mut self.ranges;
         *first = range;
-        self.count = 1;
+        (self.everything, self.count) = (false, 1);
     }
 
-    /// Adds a range if there is room.
-    #[inline]
-    pub(crate) fn push(&mut self, range: InvalidatedRange) -> bool {
-        match self.ranges.get_mut(self.count) {
-            Some(slot) => {
-                *slot = range;
-                self.count += 1;
-                true
-            }
-            None => false,
+    /// Adds a range to the first one: joins it to the newest if they touch and say the same, or puts it
+    /// behind it if there is room. If there is none, asks for everything.
+    pub(crate) fn push(&mut self, range: &InvalidatedRange) {
+        let count = usize::from(self.count);
+        if let Some(newest) = self.ranges.get_mut(count.wrapping_sub(1))
+            && newest.is_continued_by(range)
+        {
+            newest.join(range);
+        } else if let Some(slot) = self.ranges.get_mut(count) {
+            *slot = *range;
+            self.count += 1;
+        } else {
+            self.ask_for_everything(range);
         }
     }
 
-    /// Empties the request.
+    /// Asks for everything from now on. All ranges and `range` become one, which is remembered.
+    #[cold]
+    fn ask_for_everything(&mut self, range: &InvalidatedRange) {
+        let [first, others @ ..] = &mut self.ranges;
+        others.iter().for_each(|other| first.join(other));
+        first.join(range);
+        (self.everything, self.count) = (true, 1);
+    }
+
+    /// Asks for everything from now on, and remembers nothing.
+    pub(crate) fn cover_everything(&mut self) {
+        (self.everything, self.count) = (true, 0);
+    }
+
+    /// The ranges that were pushed, one that covers them where everything is asked for.
     #[inline]
-    pub(crate) fn clear(&mut self) {
-        self.count = 0;
-    }
-
-    /// Replaces every range, and `range`, by one that covers them all.
-    pub(crate) fn join_all(&mut self, range: &InvalidatedRange) {
-        let joined = self
-            .ranges()
-            .iter()
-            .fold(*range, |all, one| all.joined(one));
-        self.clear();
-        self.push(joined);
-    }
-
-    /// The range that was added last.
-    pub(crate) fn newest(&mut self) -> Option<&mut InvalidatedRange> {
-        self.ranges.get_mut(self.count.checked_sub(1)?)
+    pub(crate) fn pushed(&self) -> &[InvalidatedRange] {
+        self.ranges
+            .get(..usize::from(self.count))
+            .unwrap_or_default()
     }
 
     /// The address space.
@@ -178,14 +192,17 @@ impl Invalidation {
     #[inline]
     #[must_use]
     pub const fn covers_everything(&self) -> bool {
-        self.count == 0
+        self.everything
     }
 
     /// The ranges, in the order in which they changed. Ranges may overlap.
     #[inline]
     #[must_use]
     pub fn ranges(&self) -> &[InvalidatedRange] {
-        self.ranges.get(..self.count).unwrap_or_default()
+        match self.everything {
+            true => &[],
+            false => self.pushed(),
+        }
     }
 }
 

@@ -20,6 +20,8 @@ impl Level {
     pub const BLOCK_1G: Self = Self(2);
     /// Entries that map 512 GiB.
     pub const BLOCK_512G: Self = Self(3);
+    /// The highest level that any table has.
+    pub(crate) const HIGHEST: Self = Self(4);
     /// The most levels that any table has.
     pub const COUNT: usize = 5;
 

@@ -1,13 +1,12 @@
 //! Mapping a range: survey and reserve first, then place what cannot fail.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{Ordering, fence};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
 
-use crate::build::{Parts, build, leaf_words};
+use crate::build::{build, leaf_step, leaf_word};
 use crate::edit::Edit;
-use crate::entry::Entry;
 use crate::error::MapError;
 use crate::format::Format;
 use crate::gather::{Changes, Gather};
@@ -15,12 +14,12 @@ use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
 use crate::mapping::Mapping;
+use crate::pass::{Found, Next, Seen};
 use crate::release;
 use crate::reserve::Reserve;
 use crate::retired::Retired;
-use crate::slots::{Slot, slots, span_of, tables_below};
+use crate::slots::{Slot, tables_below};
 use crate::tables::{Table, Tables};
-use crate::visit;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Maps `guest` to the host memory from `host` on, with the largest leaves that alignment, the
@@ -45,107 +44,72 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        if self.map_page(&guest, host, flags) {
+        if !self.table.gather.overlaps(&guest) && self.table.store_page(&guest, host, flags) {
+            self.table.gather.note_stored();
+            if let Some(fresh) = self.table.fresh_page(&guest) {
+                self.table.gather.add(fresh);
+            }
             return Ok(());
         }
-        self.map_range(guest, host, flags)
-    }
-
-    /// Maps one page where that takes one store, and says whether it did.
-    #[inline]
-    fn map_page(
-        &mut self,
-        guest: &GuestPhysRange,
-        host: HostPhysAddr,
-        flags: MappingFlags,
-    ) -> bool {
-        if self.table.gather.overlaps(guest) || !self.table.store_page(guest, host, flags) {
-            return false;
-        }
-        self.table.gather.note_stored();
-        if let Some(fresh) = self.table.fresh_page(guest) {
-            self.table.gather.add(fresh);
-        }
-        true
+        self.map_elsewhere(guest, host, flags)
     }
 
     /// [`map`](Self::map), out of the way of the pages that take one store.
     #[inline(never)]
+    fn map_elsewhere(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError> {
+        if self.table.find_page(&guest) {
+            return self.map(guest, host, flags);
+        }
+        self.map_range(guest, host, flags)
+    }
+
     pub(crate) fn map_range(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        if self.table.find_page(&guest) && self.map_page(&guest, host, flags) {
-            return Ok(());
-        }
         let plan = Plan::new(&self.table.tables, guest, host, flags)?;
         if guest.size() == PAGE_SIZE_4K {
-            self.table.recent.remember(&self.table.tables.format, flags);
+            self.table.remember_flags(flags);
         }
         self.settle(&guest);
         let (tables, gather) = self.parts();
-        let top = tables.lowest_over(&guest);
-        if let Some(entry) = absent_over(tables, top, &guest, &plan) {
-            return fill_absent(tables, gather, top.level, entry, guest, &plan);
+        let (top, absent) = tables.lowest_for(&guest, plan.largest_leaf);
+        let mut reserve = Reserve::on_demand(tables);
+        if let Some(entry) = absent {
+            // Nothing can be in the way, and all becomes visible with one store. Tables are allocated
+            // as they are built, since nobody sees them until then.
+            let Some(bits) = build(tables, &mut reserve, top.level, guest, &plan) else {
+                let frames = tables_below(tables.geometry(), top.level, &guest, plan.largest_leaf);
+                return Err(MapError::OutOfMemory { frames });
+            };
+            entry.store(bits, Ordering::Release);
+            note_fresh(tables, gather, guest, true, &plan);
+            return Ok(());
         }
-        let mut survey = Survey::default();
-        survey
-            .add(tables, top, guest, &plan)
-            .map_err(|existing| MapError::Conflict { guest, existing })?;
-        let mut reserve =
-            Reserve::take_for(tables, survey.frames).ok_or(MapError::OutOfMemory {
-                frames: survey.frames,
-            })?;
+        let (survey, in_the_way) = survey(tables, top, guest, &plan);
+        let frames = survey.frames;
+        if let Some(existing) = in_the_way {
+            return Err(MapError::Conflict { guest, existing });
+        }
+        if !reserve.take(frames) {
+            return Err(MapError::OutOfMemory { frames });
+        }
         if survey.replaces_tables {
-            let mut changes = Changes::default();
-            unlink_empty(tables, gather, &mut changes, top, guest, &plan);
-            gather.add_all(changes);
-            release::flush(tables, gather, &mut None);
+            unlink_empty(tables, gather, top, guest, &plan);
+            release::flush(tables, gather);
         }
         fence(Ordering::Release);
         place(tables, &mut reserve, top, guest, &plan);
-        note_fresh(tables, gather, guest, survey.frames > 0, &plan);
+        note_fresh(tables, gather, guest, frames > 0, &plan);
         Ok(())
     }
-}
-
-/// The entry of `top` that translates all of `guest` and more, if it is absent.
-#[inline]
-fn absent_over<'t, F: Format, H: TableHost>(
-    tables: &'t Tables<F, H>,
-    top: Table,
-    guest: &GuestPhysRange,
-    plan: &Plan,
-) -> Option<&'t AtomicU64> {
-    let span = span_of(tables.geometry(), top.level, guest.start());
-    let needs_tables = span != *guest || top.level > plan.largest_leaf;
-    if !needs_tables || !span.contains(guest.last()) {
-        return None;
-    }
-    let entry = tables.entry(top, guest.start())?;
-    matches!(tables.decode(top.level, entry), Entry::Absent).then_some(entry)
-}
-
-/// Maps what lies below one absent entry of `level`: nothing can be in the way, and all becomes
-/// visible with one store. Tables are allocated as they are built, since nobody sees them until then.
-#[inline]
-fn fill_absent<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    gather: &mut Gather,
-    level: Level,
-    entry: &AtomicU64,
-    guest: GuestPhysRange,
-    plan: &Plan,
-) -> Result<(), MapError> {
-    let Some(bits) = build(tables, &mut Reserve::on_demand(tables), level, guest, plan) else {
-        let frames = tables_below(tables.geometry(), level, &guest, plan.largest_leaf);
-        return Err(MapError::OutOfMemory { frames });
-    };
-    entry.store(bits, Ordering::Release);
-    note_fresh(tables, gather, guest, true, plan);
-    Ok(())
 }
 
 /// A mapping whose arguments were checked.
@@ -195,7 +159,7 @@ impl Plan {
 
     /// Whether a leaf fills the slot of a table of `level`.
     #[inline]
-    fn is_leaf(&self, level: Level, slot: &Slot) -> bool {
+    pub(crate) fn is_leaf(&self, level: Level, slot: &Slot) -> bool {
         level <= self.largest_leaf && slot.is_whole()
     }
 }
@@ -209,85 +173,63 @@ struct Survey {
     replaces_tables: bool,
 }
 
-impl Survey {
-    /// Adds what the part `range` of `table` needs, or returns the first leaf in the way.
-    fn add<F: Format, H: TableHost>(
-        &mut self,
-        tables: &Tables<F, H>,
-        table: Table,
-        range: GuestPhysRange,
-        plan: &Plan,
-    ) -> Result<(), Mapping> {
-        let level = table.level;
-        let entries = tables.entries(table);
-        for slot in slots(tables.geometry(), level, range) {
-            let Some(entry) = entries.get(slot.index) else {
-                continue;
-            };
-            match tables.decode(level, entry) {
-                Entry::Absent => {
-                    let largest = plan.largest_leaf;
-                    self.frames += tables_below(tables.geometry(), level, &slot.portion, largest);
-                }
-                Entry::Leaf(leaf) => {
-                    let (guest, host, flags) = (slot.span, leaf.address, leaf.flags);
-                    return Err(Mapping {
-                        guest,
-                        host,
-                        flags,
-                        level,
-                    });
-                }
-                Entry::Table(address) => {
-                    let Some(child) = tables.child(table, address) else {
-                        continue;
-                    };
-                    if !plan.is_leaf(level, &slot) {
-                        self.add(tables, child, slot.portion, plan)?;
-                    } else if let Some(existing) = visit::first_leaf(tables, child, slot.span) {
-                        return Err(existing);
-                    } else {
-                        self.replaces_tables = true;
-                    }
-                }
-            }
+/// What the part `range` of `top` needs, and the first leaf in the way.
+fn survey<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    top: Table,
+    range: GuestPhysRange,
+    plan: &Plan,
+) -> (Survey, Option<Mapping>) {
+    let (mut survey, mut in_the_way) = (Survey::default(), None);
+    tables.pass(top, range, &mut |seen| match seen.found {
+        Found::Absent => {
+            let (geometry, portion) = (tables.geometry(), seen.slot.portion());
+            survey.frames += tables_below(geometry, seen.level, &portion, plan.largest_leaf);
+            Next::Over
         }
-        Ok(())
-    }
+        Found::Leaf => {
+            in_the_way = tables.seen_leaf(seen);
+            Next::Stop
+        }
+        Found::Table(_) => {
+            survey.replaces_tables |= plan.is_leaf(seen.level, &seen.slot);
+            Next::Into
+        }
+    });
+    (survey, in_the_way)
 }
 
 /// Unlinks the empty tables where leaves of the plan will stand.
 fn unlink_empty<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
-    changes: &mut Changes,
-    table: Table,
+    top: Table,
     range: GuestPhysRange,
     plan: &Plan,
 ) {
-    for slot in slots(tables.geometry(), table.level, range) {
-        let Some(entry) = tables.entries(table).get(slot.index) else {
-            continue;
-        };
-        let Entry::Table(address) = tables.decode(table.level, entry) else {
-            continue;
-        };
-        if plan.is_leaf(table.level, &slot) {
-            retire_table(gather, entry, address);
-            changes.add(InvalidatedRange::tables(slot.span, Change::Removed));
-        } else if let Some(child) = tables.child(table, address) {
-            unlink_empty(tables, gather, changes, child, slot.portion, plan);
+    let mut changes = Changes::default();
+    tables.pass(top, range, &mut |seen| match seen.found {
+        Found::Table(address) if plan.is_leaf(seen.level, &seen.slot) => {
+            retire_table(gather, &mut changes, seen, address);
+            Next::Over
         }
-    }
+        _ => Next::Into,
+    });
+    gather.add_all(changes);
 }
 
-/// Unlinks the table at `address`, to be given back by the sweep after its invalidation, which is
-/// for the caller to gather.
-#[inline]
-pub(crate) fn retire_table(gather: &mut Gather, entry: &AtomicU64, address: HostPhysAddr) {
-    entry.store(Retired::Table(address).encode(), Ordering::Relaxed);
+/// Unlinks the table at `address`, to be given back by the sweep after its invalidation.
+pub(crate) fn retire_table(
+    gather: &mut Gather,
+    changes: &mut Changes,
+    seen: &Seen<'_>,
+    address: HostPhysAddr,
+) {
+    let note = Retired::Table(address).encode();
+    seen.entry.store(note, Ordering::Relaxed);
     gather.note_stored();
     gather.note_retired();
+    changes.add(InvalidatedRange::tables(seen.slot.span(), Change::Removed));
 }
 
 /// Notes what a mapping of fresh entries needs.
@@ -317,62 +259,49 @@ fn note_fresh<F: Format, H: TableHost>(
     });
 }
 
-/// Places the leaves of `range` in a live table, building what is missing below it.
+/// Places the leaves of `range` in the live tables below `top`, building what is missing.
 fn place<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     reserve: &mut Reserve<'_, H::Frames>,
+    top: Table,
+    range: GuestPhysRange,
+    plan: &Plan,
+) {
+    if top.level == Level::PAGE_4K {
+        return place_pages(tables, top, range, plan);
+    }
+    tables.pass(top, range, &mut |seen| {
+        let (level, portion) = (seen.level, seen.slot.portion());
+        match seen.found {
+            Found::Table(_) if level > Level::BLOCK_2M => return Next::Into,
+            Found::Table(address) => {
+                let level = Level::PAGE_4K;
+                place_pages(tables, Table { address, level }, portion, plan);
+            }
+            _ if plan.is_leaf(level, &seen.slot) => {
+                let leaf = leaf_word(tables, level, plan, portion.start());
+                seen.entry.store(leaf, Ordering::Relaxed);
+            }
+            _ => {
+                if let Some(bits) = build(tables, reserve, level, portion, plan) {
+                    seen.entry.store(bits, Ordering::Release);
+                }
+            }
+        }
+        Next::Over
+    });
+}
+
+/// Stores the leaves of `range`, which `table` translates, in a live table of pages.
+fn place_pages<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
     table: Table,
     range: GuestPhysRange,
     plan: &Plan,
 ) {
-    let entries = tables.entries(table);
-    let parts = Parts::of(tables, table.level, range, plan);
-    if let Some(body) = parts.leaves {
-        place_leaves(tables, entries, table.level, body, plan);
-    }
-    for part in [parts.head, parts.tail].into_iter().flatten() {
-        for slot in slots(tables.geometry(), table.level, part) {
-            let Some(entry) = entries.get(slot.index) else {
-                continue;
-            };
-            place_below(tables, reserve, table, entry, slot.portion, plan);
-        }
-    }
-}
-
-/// Stores leaves over `range`, all of it whole entries of a live table.
-#[inline]
-fn place_leaves<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    entries: &[AtomicU64],
-    level: Level,
-    range: GuestPhysRange,
-    plan: &Plan,
-) {
-    let geometry = tables.geometry();
-    let first = geometry.index(level, range.start());
-    let last = geometry.index(level, range.last());
-    let words = entries.get(first..=last).unwrap_or_default();
-    let leaves = leaf_words(tables, level, plan, plan.host_of(range.start()));
-    for (word, bits) in words.iter().zip(leaves) {
+    let mut bits = leaf_word(tables, table.level, plan, range.start());
+    for word in tables.entries_of(table, &range) {
         word.store(bits, Ordering::Relaxed);
-    }
-}
-
-/// Places the leaves of `range` below one entry of a live table.
-fn place_below<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    reserve: &mut Reserve<'_, H::Frames>,
-    table: Table,
-    entry: &AtomicU64,
-    range: GuestPhysRange,
-    plan: &Plan,
-) {
-    if let Entry::Table(address) = tables.decode(table.level, entry) {
-        if let Some(child) = tables.child(table, address) {
-            place(tables, reserve, child, range, plan);
-        }
-    } else if let Some(bits) = build(tables, reserve, table.level, range, plan) {
-        entry.store(bits, Ordering::Release);
+        bits = bits.wrapping_add(leaf_step(tables, table.level));
     }
 }

@@ -74,6 +74,13 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         is_page(guest) && self.recent.find(&self.tables, guest.start())
     }
 
+    /// Remembers `flags`, which the format has accepted.
+    pub(crate) fn remember_flags(&mut self, flags: MappingFlags) {
+        let attributes = self.tables.leaf_attributes(Level::PAGE_4K, flags);
+        let last_page = self.tables.geometry().last_host_page();
+        self.recent.remember(flags, attributes, last_page);
+    }
+
     /// The entry of one page, if there is a leaf in it.
     #[inline]
     fn page_leaf(&self, guest: &GuestPhysRange) -> Option<&AtomicU64> {

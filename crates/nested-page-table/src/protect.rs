@@ -6,18 +6,15 @@ use guest_addr::GuestPhysRange;
 use mapping_flags::MappingFlags;
 
 use crate::edit::Edit;
-use crate::entry::Entry;
 use crate::error::ProtectError;
 use crate::format::Format;
-use crate::gather::Changes;
 use crate::geometry::Geometry;
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
-use crate::mapping::Mapping;
-use crate::reserve::Reserve;
+use crate::pass::{Found, Next, Seen};
 use crate::rewrite::Rewrite;
-use crate::slots::{Slot, slots, tables_below};
+use crate::slots::tables_below;
 use crate::split::{Action, Operation};
 use crate::tables::{Table, Tables};
 
@@ -47,22 +44,20 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         check(self.table.format(), &guest, permissions)?;
         let (tables, gather) = self.parts();
         let top = tables.lowest_over(&guest);
-        let action = Action::Protect {
-            flags: permissions,
-            largest: tables.policy.largest_for(permissions),
+        let largest = tables.policy.largest_for(permissions);
+        let frames = survey(tables, top, guest, permissions, largest)?;
+        let apply = |level: Level, bits| {
+            (level <= largest).then(|| tables.format.with_permissions(level, bits, permissions))
         };
-        let frames = survey(tables, top, guest, permissions, action)?;
-        let reserve =
-            Reserve::take_for(tables, frames).ok_or(ProtectError::OutOfMemory { frames })?;
-        let changes = Changes::default();
-        let mut operation = Operation {
-            tables,
-            gather,
-            reserve,
-            changes,
-            action,
+        let action = Action {
+            apply: &apply,
+            remembers: false,
         };
-        operation.protect(top, guest);
+        let mut operation = Operation::new(tables, gather, action);
+        if !operation.reserve.take(frames) {
+            return Err(ProtectError::OutOfMemory { frames });
+        }
+        operation.protect(top, guest, permissions, largest);
         Ok(())
     }
 }
@@ -95,113 +90,63 @@ fn survey<F: Format, H: TableHost>(
     top: Table,
     range: GuestPhysRange,
     permissions: MappingFlags,
-    action: Action,
+    largest: Level,
 ) -> Result<u64, ProtectError> {
-    let mut frames = 0_u64;
-    survey_below(tables, top, range, permissions, action, &mut frames)?;
-    Ok(frames)
-}
-
-fn survey_below<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    table: Table,
-    range: GuestPhysRange,
-    permissions: MappingFlags,
-    action: Action,
-    frames: &mut u64,
-) -> Result<(), ProtectError> {
-    let (level, entries) = (table.level, tables.entries(table));
+    let (mut frames, mut refused) = (0, None);
     let executes = permissions.contains(MappingFlags::EXECUTE);
-    for slot in slots(tables.geometry(), level, range) {
-        let Some(entry) = entries.get(slot.index) else {
-            continue;
+    tables.pass(top, range, &mut |seen| {
+        let Some(existing) = tables.seen_leaf(seen) else {
+            let leads_to_pages = seen.level == Level::BLOCK_2M;
+            return match executes || !leads_to_pages {
+                true => Next::Into,
+                false => Next::Over,
+            };
         };
-        match tables.decode(level, entry) {
-            Entry::Absent => {}
-            Entry::Table(address) => {
-                let Some(child) = tables.child(table, address) else {
-                    continue;
-                };
-                let only_pages = child.level == Level::PAGE_4K;
-                if executes || !only_pages {
-                    survey_below(tables, child, slot.portion, permissions, action, frames)?;
-                }
-            }
-            Entry::Leaf(leaf) => {
-                let flags = leaf.flags.intersection(MappingFlags::MEMORY_TYPE) | permissions;
-                if let Err(reason) = tables.format.check_flags(flags) {
-                    let (guest, host, flags) = (slot.span, leaf.address, leaf.flags);
-                    let existing = Mapping {
-                        guest,
-                        host,
-                        flags,
-                        level,
-                    };
-                    return Err(ProtectError::Leaf { existing, reason });
-                }
-                if flags != leaf.flags && !(slot.is_whole() && action.fits(level)) {
-                    *frames += split_tables(tables, level, &slot.portion, action);
-                }
-            }
+        let flags = existing.flags.intersection(MappingFlags::MEMORY_TYPE) | permissions;
+        if let Err(reason) = tables.format.check_flags(flags) {
+            refused = Some(ProtectError::Leaf { existing, reason });
+            return Next::Stop;
         }
-    }
-    Ok(())
-}
-
-fn split_tables<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    level: Level,
-    portion: &GuestPhysRange,
-    action: Action,
-) -> u64 {
-    let largest = match action {
-        Action::Protect { largest, .. } => largest,
-        Action::Clear | Action::Retire => level,
-    };
-    tables_below(tables.geometry(), level, portion, largest)
+        if flags != existing.flags && !(seen.slot.is_whole() && seen.level <= largest) {
+            let (geometry, portion) = (tables.geometry(), seen.slot.portion());
+            frames += tables_below(geometry, seen.level, &portion, largest);
+        }
+        Next::Over
+    });
+    refused.map_or(Ok(frames), Err)
 }
 
 impl<F: Format, H: TableHost> Operation<'_, F, H> {
-    /// Changes the permissions in the part `range` of `table`.
-    fn protect(&mut self, table: Table, range: GuestPhysRange) {
-        let Action::Protect { flags, .. } = self.action else {
-            return;
-        };
-        let entries = self.tables.entries(table);
-        if table.level == Level::PAGE_4K {
-            let geometry = self.tables.geometry();
-            let first = geometry.index(table.level, range.start());
-            let last = geometry.index(table.level, range.last());
-            let words = entries.get(first..=last).unwrap_or_default();
-            self.protect_leaves(table.level, words, range, flags);
-            return;
+    /// Changes the permissions in the part `range` of `top`, in leaves of at most `largest`.
+    fn protect(&mut self, top: Table, range: GuestPhysRange, flags: MappingFlags, largest: Level) {
+        let tables = self.tables;
+        if top.level == Level::PAGE_4K {
+            let words = tables.entries_of(top, &range);
+            return self.protect_leaves(top.level, words, range, flags);
         }
-        for slot in slots(self.tables.geometry(), table.level, range) {
-            let Some(entry) = entries.get(slot.index) else {
-                continue;
-            };
-            match self.tables.decode(table.level, entry) {
-                Entry::Absent => {}
-                Entry::Table(address) => {
-                    if let Some(child) = self.tables.child(table, address) {
-                        self.protect(child, slot.portion);
-                    }
+        tables.pass(top, range, &mut |seen| {
+            if let Found::Table(address) = seen.found {
+                if seen.level > Level::BLOCK_2M {
+                    return Next::Into;
                 }
-                Entry::Leaf(leaf) => {
-                    let kept = leaf.flags.difference(MappingFlags::PERMISSIONS);
-                    if leaf.flags != kept | flags {
-                        self.protect_leaf(table.level, entry, &slot, flags);
-                    }
-                }
+                let (level, portion) = (Level::PAGE_4K, seen.slot.portion());
+                let words = tables.entries_of(Table { address, level }, &portion);
+                self.protect_leaves(level, words, portion, flags);
+            } else if let Some(leaf) = tables.seen_leaf(seen)
+                && leaf.flags.intersection(MappingFlags::PERMISSIONS) != flags
+            {
+                self.protect_leaf(seen, flags, largest);
             }
-        }
+            Next::Over
+        });
     }
 
-    fn protect_leaf(&mut self, level: Level, entry: &AtomicU64, slot: &Slot, flags: MappingFlags) {
-        if slot.is_whole() && self.action.fits(level) {
-            self.protect_leaves(level, core::slice::from_ref(entry), slot.span, flags);
+    fn protect_leaf(&mut self, seen: &Seen<'_>, flags: MappingFlags, largest: Level) {
+        if seen.slot.is_whole() && seen.level <= largest {
+            let words = core::slice::from_ref(seen.entry);
+            self.protect_leaves(seen.level, words, seen.slot.span(), flags);
         } else {
-            self.split(level, entry, slot);
+            self.split(seen);
         }
     }
 

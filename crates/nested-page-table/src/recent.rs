@@ -86,11 +86,17 @@ impl Recent {
         (possible && host.as_u64() & self.never_in_host == 0).then_some(self.attributes)
     }
 
-    /// Remembers `flags`, which `format` has accepted.
-    pub(crate) fn remember<F: Format>(&mut self, format: &F, flags: MappingFlags) {
+    /// Remembers `flags`, which the format has accepted and has `attributes` for; `last_page` has every
+    /// bit that the host address of a page may have.
+    pub(crate) fn remember(
+        &mut self,
+        flags: MappingFlags,
+        attributes: u64,
+        last_page: HostPhysAddr,
+    ) {
         self.flags = flags.bits().into();
-        self.attributes = format.leaf_attributes(Level::PAGE_4K, flags);
-        self.never_in_host = !format.geometry().last_host_page().as_u64();
+        self.attributes = attributes;
+        self.never_in_host = !last_page.as_u64();
     }
 
     /// Forgets the directory, which may be unlinked from now on.

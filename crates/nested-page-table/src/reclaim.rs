@@ -3,13 +3,11 @@
 use guest_addr::{GuestPhysAddr, GuestPhysRange};
 
 use crate::edit::Edit;
-use crate::entry::Entry;
 use crate::format::Format;
 use crate::gather::{Changes, Gather};
 use crate::host::TableHost;
-use crate::invalidation::{Change, InvalidatedRange};
 use crate::map::retire_table;
-use crate::slots::slots;
+use crate::pass::{Found, Next};
 use crate::tables::{Table, Tables};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -37,21 +35,19 @@ fn unlink_empty<F: Format, H: TableHost>(
     range: GuestPhysRange,
 ) -> bool {
     let mut empty = true;
-    for slot in slots(tables.geometry(), table.level, range) {
-        let Some(entry) = tables.entries(table).get(slot.index) else {
-            continue;
+    tables.pass(table, range, &mut |seen| {
+        let child = match seen.found {
+            Found::Absent => return Next::Over,
+            Found::Leaf => None,
+            Found::Table(address) => tables.child(seen.level, address),
         };
-        match tables.decode(table.level, entry) {
-            Entry::Absent => {}
-            Entry::Leaf(_) => empty = false,
-            Entry::Table(address) => match tables.child(table, address) {
-                Some(child) if unlink_empty(tables, gather, changes, child, slot.span) => {
-                    retire_table(gather, entry, address);
-                    changes.add(InvalidatedRange::tables(slot.span, Change::Removed));
-                }
-                _ => empty = false,
-            },
+        match child {
+            Some(child) if unlink_empty(tables, gather, changes, child, seen.slot.span()) => {
+                retire_table(gather, changes, seen, child.address);
+            }
+            _ => empty = false,
         }
-    }
+        Next::Over
+    });
     empty
 }

@@ -34,7 +34,7 @@ fn link_slot(frame: HostPhysAddr) -> usize {
 
 impl<'a, H: HostFrames> Reserve<'a, H> {
     /// An empty reserve, which gets each frame when it is asked for it: for tables that nobody sees
-    /// until all of them are complete.
+    /// until all of them are complete, or until it [`take`](Self::take)s what a change needs.
     #[inline]
     pub(crate) fn on_demand<F, T>(tables: &'a Tables<F, T>) -> Self
     where
@@ -50,22 +50,18 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
         }
     }
 
-    /// Takes `count` frames for tables of `tables`, or none: on failure those already taken are
-    /// given back.
-    pub(crate) fn take_for<F, T>(tables: &'a Tables<F, T>, count: u64) -> Option<Self>
-    where
-        F: Format,
-        T: TableHost<Frames = H>,
-    {
-        let mut reserve = Self {
-            refills: false,
-            ..Self::on_demand(tables)
-        };
+    /// Takes `count` frames, after which the reserve has all that it ever gives, and says whether it
+    /// could. If not, those already taken are given back when it is dropped.
+    #[inline(never)]
+    pub(crate) fn take(&mut self, count: u64) -> bool {
+        self.refills = false;
         for _ in 0..count {
-            let frame = reserve.allocate()?;
-            reserve.push(frame);
+            let Some(frame) = self.allocate() else {
+                return false;
+            };
+            self.push(frame);
         }
-        Some(reserve)
+        true
     }
 
     /// A frame from the host. One to which no entry could point, since it lies beyond the output
@@ -93,7 +89,7 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
 
     /// A frame with unspecified contents, which from now on belongs to the caller. `None` only if
     /// the reserve is on demand and the host has no more.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn pop(&mut self) -> Option<HostPhysAddr> {
         if self.refills {
             return self.allocate();
@@ -112,7 +108,18 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
 }
 
 impl<H: HostFrames> Drop for Reserve<'_, H> {
+    #[inline]
     fn drop(&mut self) {
+        if self.count > 0 {
+            self.give_back();
+        }
+    }
+}
+
+impl<H: HostFrames> Reserve<'_, H> {
+    #[cold]
+    #[inline(never)]
+    fn give_back(&mut self) {
         while let Some(frame) = self.take_top() {
             // SAFETY: the frame came from `alloc(1, _)` of `frames`; it was popped, so nobody uses
             // it, and it was never linked into a table.

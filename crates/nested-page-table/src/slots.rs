@@ -10,58 +10,80 @@ use crate::level::Level;
 pub(crate) struct Slot {
     /// The index into the table.
     pub(crate) index: usize,
-    /// The guest-physical range that the entry translates.
-    pub(crate) span: GuestPhysRange,
-    /// The part of it that was asked for.
-    pub(crate) portion: GuestPhysRange,
+    /// The first and the last byte that was asked for.
+    start: u64,
+    last: u64,
+    /// The address bits that the entry leaves to the levels below.
+    below: u64,
 }
 
 impl Slot {
+    /// The part that was asked for.
+    #[inline]
+    pub(crate) fn portion(&self) -> GuestPhysRange {
+        range_of(self.start, self.last)
+    }
+
+    /// The guest-physical range that the entry translates.
+    #[inline]
+    pub(crate) fn span(&self) -> GuestPhysRange {
+        range_of(self.start & !self.below, self.last | self.below)
+    }
+
     /// Whether the whole entry was asked for.
     #[inline]
     pub(crate) fn is_whole(&self) -> bool {
-        self.portion == self.span
+        (self.start | !self.last) & self.below == 0
     }
 }
 
-/// The entries of the table of `level` that `range` touches, in ascending order. The range lies
-/// within what one table of that level translates.
+/// The entries that `range` touches in a table of `count` entries that map `1 << shift` bytes each, in
+/// ascending order. The count is a power of two, and the range lies within what one such table
+/// translates.
 #[inline]
-pub(crate) fn slots(geometry: &Geometry, level: Level, range: GuestPhysRange) -> Slots<'_> {
-    let next = Some(range.start());
+pub(crate) fn slots(shift: u32, count: usize, range: GuestPhysRange) -> Slots {
     Slots {
-        geometry,
-        level,
-        range,
-        next,
+        next: range.start().as_u64(),
+        last: range.last().as_u64(),
+        shift,
+        index_mask: count.wrapping_sub(1),
     }
 }
 
 /// An iterator over [`Slot`]s.
-pub(crate) struct Slots<'g> {
-    geometry: &'g Geometry,
-    level: Level,
-    range: GuestPhysRange,
-    next: Option<GuestPhysAddr>,
+pub(crate) struct Slots {
+    next: u64,
+    last: u64,
+    shift: u32,
+    index_mask: usize,
 }
 
-impl Iterator for Slots<'_> {
+impl Slots {
+    /// Passes over all entries that are left but the last one.
+    #[inline]
+    pub(crate) fn skip_to_last(&mut self) {
+        self.next = self.next.max(self.last >> self.shift << self.shift);
+    }
+}
+
+impl Iterator for Slots {
     type Item = Slot;
 
     #[inline]
     fn next(&mut self) -> Option<Slot> {
-        let start = self.next?;
-        let span = span_of(self.geometry, self.level, start);
-        let portion = span.intersection(&self.range)?;
-        self.next = if portion.last() == self.range.last() {
-            None
-        } else {
-            portion.end()
-        };
+        let start = self.next;
+        if start > self.last {
+            return None;
+        }
+        let below = (1 << self.shift) - 1;
+        let span_last = start | below;
+        // A table translates at most 63 bits.
+        self.next = span_last.wrapping_add(1);
         Some(Slot {
-            index: self.geometry.index(self.level, start),
-            span,
-            portion,
+            index: (start >> self.shift) as usize & self.index_mask,
+            start,
+            last: span_last.min(self.last),
+            below,
         })
     }
 }
@@ -70,10 +92,15 @@ impl Iterator for Slots<'_> {
 #[inline]
 pub(crate) fn span_of(geometry: &Geometry, level: Level, address: GuestPhysAddr) -> GuestPhysRange {
     let below = geometry.entry_size(level) - 1;
-    let start = GuestPhysAddr::new(address.as_u64() & !below);
-    let last = GuestPhysAddr::new(address.as_u64() | below);
-    // Never the whole space, so never an error: an entry maps at most 2^63 bytes.
-    GuestPhysRange::from_start_last(start, last).unwrap_or(GuestPhysRange::from(address))
+    range_of(address.as_u64() & !below, address.as_u64() | below)
+}
+
+/// The bytes from `start` to `last`, which does not lie before it, and is at most 2^63 bytes away.
+#[inline]
+fn range_of(start: u64, last: u64) -> GuestPhysRange {
+    let start = GuestPhysAddr::new(start);
+    GuestPhysRange::from_start_last(start, GuestPhysAddr::new(last))
+        .unwrap_or(GuestPhysRange::from(start))
 }
 
 /// The number of aligned spans of `1 << shift` bytes that `range` touches.

@@ -5,7 +5,6 @@ use core::mem;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_addr::HostPhysAddr;
-use mapping_flags::MappingFlags;
 
 use crate::entry::Entry;
 use crate::format::Format;
@@ -13,6 +12,7 @@ use crate::gather::{Changes, Gather};
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange, Invalidation, Scope};
 use crate::level::Level;
+use crate::pass::Seen;
 use crate::reserve::Reserve;
 use crate::retired::Retired;
 use crate::slots::{Slot, slots};
@@ -20,35 +20,12 @@ use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
 
 /// What happens to the leaves in the range of an operation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Action {
-    /// They become absent.
-    Clear,
-    /// They become absent, and are remembered until they can be reported.
-    Retire,
-    /// They get these permissions, in leaves of at most this level.
-    Protect { flags: MappingFlags, largest: Level },
-}
-
-impl Action {
-    /// Whether the action can change a leaf of `level` in place.
-    #[inline]
-    pub(crate) fn fits(self, level: Level) -> bool {
-        match self {
-            Self::Clear | Self::Retire => true,
-            Self::Protect { largest, .. } => level <= largest,
-        }
-    }
-
-    /// The leaf `bits` of `level` after the action.
-    #[inline]
-    pub(crate) fn apply<F: Format>(self, format: &F, level: Level, bits: u64) -> u64 {
-        match self {
-            Self::Clear => 0,
-            Self::Retire => retired_word(format, level, bits),
-            Self::Protect { flags, .. } => format.with_permissions(level, bits, flags),
-        }
-    }
+#[derive(Clone, Copy)]
+pub(crate) struct Action<'a> {
+    /// What the leaf `bits` of a level becomes, or `None` if it has to be split first.
+    pub(crate) apply: &'a dyn Fn(Level, u64) -> Option<u64>,
+    /// Whether the leaves leave notes, to be reported.
+    pub(crate) remembers: bool,
 }
 
 /// The note for the leaf `bits`.
@@ -71,17 +48,33 @@ pub(crate) struct Operation<'a, F: Format, H: TableHost> {
     pub(crate) gather: &'a mut Gather,
     pub(crate) reserve: Reserve<'a, H::Frames>,
     pub(crate) changes: Changes,
-    pub(crate) action: Action,
+    pub(crate) action: Action<'a>,
 }
 
-impl<F: Format, H: TableHost> Operation<'_, F, H> {
+impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
+    /// An operation that has done nothing, and has nothing in reserve.
+    pub(crate) fn new(
+        tables: &'a Tables<F, H>,
+        gather: &'a mut Gather,
+        action: Action<'a>,
+    ) -> Self {
+        Self {
+            tables,
+            gather,
+            reserve: Reserve::on_demand(tables),
+            changes: Changes::default(),
+            action,
+        }
+    }
+
     /// Replaces the leaf in `entry` by a table in which the action was applied to the slot's
     /// portion. Every other byte keeps address, permissions, memory type, accessed and dirty state.
     ///
     /// Where break-before-make rules, the leaf is invalidated before the table takes its place;
     /// where the hardware writes entries, the leaf is taken out first, so that what it wrote last is
     /// inherited. In between, other CPUs may fault spuriously on the whole leaf.
-    pub(crate) fn split(&mut self, level: Level, entry: &AtomicU64, slot: &Slot) {
+    pub(crate) fn split(&mut self, seen: &Seen<'_>) {
+        let (level, entry, slot) = (seen.level, seen.entry, &seen.slot);
         let rules = self.tables.format.rules();
         let bits = if rules.break_before_make || rules.hardware_writes_entries {
             entry.swap(0, Ordering::AcqRel)
@@ -95,13 +88,12 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
             entry.store(table, Ordering::Release);
         }
         self.gather.note_stored();
-        let remembers = matches!(self.action, Action::Retire);
-        if remembers {
+        if self.action.remembers {
             self.gather.note_retired();
         }
-        if !rules.break_before_make || remembers {
+        if !rules.break_before_make || self.action.remembers {
             self.changes
-                .add(InvalidatedRange::tables(slot.span, Change::Removed));
+                .add(InvalidatedRange::tables(slot.span(), Change::Removed));
         }
     }
 
@@ -110,9 +102,9 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
     fn settle_broken(&mut self, level: Level, entry: &AtomicU64, bits: u64, slot: &Slot) {
         let (broken, settled) = (Broken { entry, bits }, self.changes);
         self.changes
-            .add(InvalidatedRange::tables(slot.span, Change::Removed));
+            .add(InvalidatedRange::tables(slot.span(), Change::Removed));
         self.tables.format.publish();
-        let range = InvalidatedRange::leaves(slot.span, level, Change::Removed);
+        let range = InvalidatedRange::leaves(slot.span(), level, Change::Removed);
         let request = Invalidation::range(self.tables.space, Scope::AllCpus, range);
         self.tables.host.invalidate(&request);
         self.changes = settled;
@@ -133,12 +125,15 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
             *word = next;
             next = next.wrapping_add(step);
         }
-        for inner in slots(geometry, below, slot.portion) {
+        for inner in slots(geometry.shift(below), FRAME_WORDS, slot.portion()) {
             let word = words.get_mut(inner.index)?;
-            *word = if inner.is_whole() && self.action.fits(below) {
-                self.action.apply(&format, below, *word)
-            } else {
-                self.split_table(below, *word, &inner)?
+            let changed = match inner.is_whole() {
+                true => (self.action.apply)(below, *word),
+                false => None,
+            };
+            *word = match changed {
+                Some(bits) => bits,
+                None => self.split_table(below, *word, &inner)?,
             };
         }
         Some(format.encode_table(frame))

@@ -157,6 +157,9 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
+        if self.find_page(&guest) {
+            return self.map(guest, host, flags);
+        }
         self.edit().map_range(guest, host, flags)
     }
 
@@ -179,6 +182,9 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
     #[inline(never)]
     fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        if self.find_page(&guest) {
+            return self.unmap(guest);
+        }
         self.edit().unmap_range(guest)
     }
 
@@ -256,7 +262,7 @@ fn new_root<H: HostFrames>(geometry: &Geometry, frames: &H) -> Result<HostPhysAd
 
 impl<F: Format, H: TableHost> Drop for NestedPageTable<F, H> {
     fn drop(&mut self) {
-        release::tear_down(&self.tables);
+        release::tear_down(&self.tables, &mut self.gather);
     }
 }
 

@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
 
+use mapping_flags::MappingFlags;
+
 use crate::entry::Entry;
 use crate::format::Format;
 use crate::geometry::Geometry;
@@ -15,6 +17,7 @@ use crate::host::TableHost;
 use crate::invalidation::AddressSpaceId;
 use crate::level::Level;
 use crate::mapping::Mapping;
+use crate::pass::Found;
 use crate::policy::LeafPolicy;
 use crate::slots::span_of;
 use crate::words::{self, FRAME_WORDS};
@@ -66,13 +69,11 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         }
     }
 
-    /// The table that an entry of `parent` points to at `address`, or `None` below the pages.
+    /// The table that an entry of the level `parent` points to at `address`, or `None` below the pages.
     #[inline]
-    pub(crate) fn child(&self, parent: Table, address: HostPhysAddr) -> Option<Table> {
-        Some(Table {
-            address,
-            level: parent.level.below()?,
-        })
+    pub(crate) fn child(&self, parent: Level, address: HostPhysAddr) -> Option<Table> {
+        let level = parent.below()?;
+        Some(Table { address, level })
     }
 
     /// The entries of a table.
@@ -82,6 +83,14 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         // SAFETY: by the invariants of `Table` and `Tables` the table has `count` words that came
         // from these frames and stay out; private slices are made of unlinked frames only.
         unsafe { words::live(self.frames(), table.address, count) }
+    }
+
+    /// The entries of `table` that translate `range`, which lies in it.
+    #[inline]
+    pub(crate) fn entries_of(&self, table: Table, range: &GuestPhysRange) -> &[AtomicU64] {
+        let first = self.geometry().index(table.level, range.start());
+        let last = self.geometry().index(table.level, range.last());
+        self.entries(table).get(first..=last).unwrap_or_default()
     }
 
     /// The entry of `table` that translates `address`.
@@ -136,24 +145,16 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
     /// such. They are a table below the root, or a part of the root.
-    #[inline(never)]
     pub(crate) fn directory(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        let geometry = self.geometry();
+        let (geometry, level) = (self.geometry(), Level::BLOCK_2M);
         if address > geometry.last_guest() {
             return None;
         }
-        let mut table = self.root();
-        while table.level > Level::BLOCK_2M {
-            let Entry::Table(below) = self.decode(table.level, self.entry(table, address)?) else {
-                return None;
-            };
-            table = self.child(table, below)?;
-        }
-        let part = geometry.index(table.level, address) / FRAME_WORDS;
-        let complete = geometry.entries(table.level) >= FRAME_WORDS;
-        let offset = part as u64 * PAGE_SIZE_4K;
-        let directory = table.address.checked_add(offset)?;
-        (table.level == Level::BLOCK_2M && complete).then_some(directory)
+        let table = self.lowest_over(&span_of(geometry, level, address));
+        let part = geometry.index(level, address) / FRAME_WORDS;
+        let complete = geometry.entries(level) >= FRAME_WORDS;
+        let directory = table.address.checked_add(part as u64 * PAGE_SIZE_4K)?;
+        (table.level == level && complete).then_some(directory)
     }
 
     /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
@@ -189,25 +190,45 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// The lowest table of which `range` is a part, and not all: where the range covers all that a
     /// table translates, the entry that points to the table is part of the matter.
     pub(crate) fn lowest_over(&self, range: &GuestPhysRange) -> Table {
+        self.lowest_for(range, Level::HIGHEST).0
+    }
+
+    /// The table where a change of `range` to leaves of at most `largest` begins: the lowest of which the
+    /// range is a part, and not all that a leaf could translate. Where it ends at an absent entry, below
+    /// which all of the range lies, that too.
+    pub(crate) fn lowest_for(
+        &self,
+        range: &GuestPhysRange,
+        largest: Level,
+    ) -> (Table, Option<&AtomicU64>) {
         let (start, last) = (range.start().as_u64(), range.last().as_u64());
         let mut table = self.root();
         loop {
             let below = self.geometry().entry_size(table.level) - 1;
             let in_one_entry = (start ^ last) & !below == 0;
-            let covers_it = start & below == 0 && last & below == below;
-            if !in_one_entry || covers_it {
-                return table;
+            let covers_it = (start | !last) & below == 0;
+            if !in_one_entry || covers_it && table.level <= largest {
+                return (table, None);
             }
-            let entry = self.entry(table, range.start());
-            let next = match entry.map(|entry| self.decode(table.level, entry)) {
-                Some(Entry::Table(address)) => self.child(table, address),
-                _ => None,
+            let Some(entry) = self.entry(table, range.start()) else {
+                return (table, None);
             };
-            match next {
+            let child = match self.find(table.level, entry.load(Ordering::Acquire)) {
+                Found::Table(address) => self.child(table.level, address),
+                Found::Absent => return (table, Some(entry)),
+                Found::Leaf => None,
+            };
+            match child {
                 Some(child) => table = child,
-                None => return table,
+                None => return (table, None),
             }
         }
+    }
+
+    /// All bits but the address of a leaf at `level` with `flags`.
+    #[inline(never)]
+    pub(crate) fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
+        self.format.leaf_attributes(level, flags)
     }
 
     /// The leaf that translates `address`.
@@ -225,7 +246,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 
     /// The highest level for a leaf with `flags` where guest and host address differ by `delta`.
-    pub(crate) fn largest_leaf(&self, flags: mapping_flags::MappingFlags, delta: u64) -> Level {
+    pub(crate) fn largest_leaf(&self, flags: MappingFlags, delta: u64) -> Level {
         let hardware = self.geometry().largest_leaf();
         let mut level = self.policy.largest_for(flags).min(hardware);
         while let Some(below) = level.below() {

@@ -1,23 +1,21 @@
 //! Unmapping a range: leaves at the edges are split, tables inside are unlinked whole.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange};
+use guest_addr::GuestPhysRange;
 
 use crate::edit::Edit;
-use crate::entry::Entry;
 use crate::error::UnmapError;
 use crate::format::Format;
-use crate::gather::Changes;
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
 use crate::map::retire_table;
 use crate::mapping::UnmappedLeaf;
 use crate::one_page::removed_page;
+use crate::pass::{Found, Next, Seen};
 use crate::release;
-use crate::reserve::Reserve;
-use crate::slots::{Slot, slots, tables_below};
+use crate::slots::tables_below;
 use crate::split::{Action, Operation, retired_word};
 use crate::tables::{Table, Tables};
 
@@ -36,31 +34,30 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`UnmapError::OutOfMemory`]: there are not enough frames to split the leaves at the edges.
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.unmap_page(&guest) {
+        if self.table.clear_page(&guest) {
+            self.table.gather.note_stored();
+            self.table.gather.add(removed_page(&guest));
             return Ok(());
         }
-        self.unmap_range(guest)
-    }
-
-    /// Unmaps one page where that takes one store, and says whether it did.
-    #[inline]
-    fn unmap_page(&mut self, guest: &GuestPhysRange) -> bool {
-        if !self.table.clear_page(guest) {
-            return false;
-        }
-        self.table.gather.note_stored();
-        self.table.gather.add(removed_page(guest));
-        true
+        self.unmap_elsewhere(guest)
     }
 
     /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
     #[inline(never)]
-    pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.table.find_page(&guest) && self.unmap_page(&guest) {
-            return Ok(());
+    fn unmap_elsewhere(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        if self.table.find_page(&guest) {
+            return self.unmap(guest);
         }
+        self.unmap_range(guest)
+    }
+
+    pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
-        self.remove(guest, Action::Clear)
+        let clear = Action {
+            apply: &|_, _| Some(0),
+            remembers: false,
+        };
+        self.remove(guest, clear)
     }
 
     /// [`unmap`](Self::unmap), which also invalidates at once and then calls `report` for each leaf
@@ -78,9 +75,14 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     ) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
         self.flush();
-        self.remove(guest, Action::Retire)?;
+        let format = *self.table.format();
+        let retire = Action {
+            apply: &|level, bits| Some(retired_word(&format, level, bits)),
+            remembers: true,
+        };
+        self.remove(guest, retire)?;
         let (tables, gather) = self.parts();
-        release::flush(tables, gather, &mut Some(&mut report));
+        release::flush_reporting(tables, gather, &mut report);
         Ok(())
     }
 
@@ -99,100 +101,74 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         Ok(())
     }
 
-    fn remove(&mut self, guest: GuestPhysRange, action: Action) -> Result<(), UnmapError> {
+    fn remove(&mut self, guest: GuestPhysRange, action: Action<'_>) -> Result<(), UnmapError> {
         let (tables, gather) = self.parts();
         let top = tables.lowest_over(&guest);
-        let frames = edge_tables(tables, top, &guest);
-        let reserve =
-            Reserve::take_for(tables, frames).ok_or(UnmapError::OutOfMemory { frames })?;
-        let changes = Changes::default();
-        let mut operation = Operation {
-            tables,
-            gather,
-            reserve,
-            changes,
-            action,
-        };
+        let frames = tables_at_edges(tables, top, guest);
+        let mut operation = Operation::new(tables, gather, action);
+        if !operation.reserve.take(frames) {
+            return Err(UnmapError::OutOfMemory { frames });
+        }
         operation.clear(top, guest);
         Ok(())
     }
 }
 
-/// The tables that it takes to split the leaves that reach beyond `range` at its edges.
-pub(crate) fn edge_tables<F: Format, H: TableHost>(
+/// The tables that it takes to split the leaves that reach beyond `range`.
+fn tables_at_edges<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     top: Table,
-    range: &GuestPhysRange,
+    range: GuestPhysRange,
 ) -> u64 {
+    let mut frames = 0;
     if top.level == Level::PAGE_4K {
-        return 0;
+        return frames;
     }
-    let at_start = cut_leaf(tables, range, range.start());
-    let at_end = match at_start {
-        Some((span, _)) if span.contains(range.last()) => None,
-        _ => cut_leaf(tables, range, range.last()),
-    };
-    let count = |(span, level): (GuestPhysRange, Level)| {
-        let portion = span.intersection(range)?;
-        Some(tables_below(tables.geometry(), level, &portion, level))
-    };
-    [at_start, at_end]
-        .into_iter()
-        .flatten()
-        .filter_map(count)
-        .sum()
-}
-
-/// The leaf at `address`, if it reaches beyond `range`.
-fn cut_leaf<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    range: &GuestPhysRange,
-    address: GuestPhysAddr,
-) -> Option<(GuestPhysRange, Level)> {
-    let leaf = tables.leaf(address)?;
-    (!range.contains_range(&leaf.guest)).then_some((leaf.guest, leaf.level))
+    tables.pass(top, range, &mut |seen| {
+        if seen.slot.is_whole() {
+            return Next::Over;
+        }
+        if seen.found == Found::Leaf {
+            let (geometry, portion) = (tables.geometry(), seen.slot.portion());
+            frames += tables_below(geometry, seen.level, &portion, seen.level);
+        }
+        match seen.level {
+            Level::BLOCK_2M => Next::Over,
+            _ => Next::Into,
+        }
+    });
+    frames
 }
 
 impl<F: Format, H: TableHost> Operation<'_, F, H> {
-    /// Clears the part `range` of `table`.
-    fn clear(&mut self, table: Table, range: GuestPhysRange) {
-        let entries = self.tables.entries(table);
-        for slot in slots(self.tables.geometry(), table.level, range) {
-            let Some(entry) = entries.get(slot.index) else {
-                continue;
-            };
-            match self.tables.decode(table.level, entry) {
-                Entry::Absent => {}
-                Entry::Leaf(_) if slot.is_whole() => self.clear_leaf(table.level, entry, &slot),
-                Entry::Leaf(_) => self.split(table.level, entry, &slot),
-                Entry::Table(address) if slot.is_whole() => {
-                    retire_table(self.gather, entry, address);
-                    self.changes
-                        .add(InvalidatedRange::tables(slot.span, Change::Removed));
+    /// Clears the part `range` of `top`.
+    fn clear(&mut self, top: Table, range: GuestPhysRange) {
+        let tables = self.tables;
+        tables.pass(top, range, &mut |seen| {
+            match (seen.found, seen.slot.is_whole()) {
+                (Found::Absent, _) => {}
+                (Found::Leaf, true) => self.clear_leaf(seen),
+                (Found::Leaf, false) => self.split(seen),
+                (Found::Table(address), true) => {
+                    retire_table(self.gather, &mut self.changes, seen, address);
                 }
-                Entry::Table(address) => {
-                    if let Some(child) = self.tables.child(table, address) {
-                        self.clear(child, slot.portion);
-                    }
-                }
+                (Found::Table(_), false) => return Next::Into,
             }
-        }
+            Next::Over
+        });
     }
 
-    fn clear_leaf(&mut self, level: Level, entry: &AtomicU64, slot: &Slot) {
-        match self.action {
-            Action::Retire => {
-                let bits = entry.swap(0, Ordering::AcqRel);
-                entry.store(
-                    retired_word(&self.tables.format, level, bits),
-                    Ordering::Relaxed,
-                );
-                self.gather.note_retired();
-            }
-            _ => entry.store(0, Ordering::Relaxed),
+    fn clear_leaf(&mut self, seen: &Seen<'_>) {
+        let mut cleared = 0;
+        if self.action.remembers {
+            let bits = seen.entry.swap(0, Ordering::AcqRel);
+            cleared = (self.action.apply)(seen.level, bits).unwrap_or(0);
+            self.gather.note_retired();
         }
+        seen.entry.store(cleared, Ordering::Relaxed);
         self.gather.note_stored();
+        let range = seen.slot.span();
         self.changes
-            .add(InvalidatedRange::leaves(slot.span, level, Change::Removed));
+            .add(InvalidatedRange::leaves(range, seen.level, Change::Removed));
     }
 }

@@ -1,7 +1,6 @@
 //! Reading a table in order: every entry, or every leaf.
 
 use core::ops::ControlFlow;
-use core::sync::atomic::Ordering;
 
 use guest_addr::GuestPhysRange;
 
@@ -10,9 +9,8 @@ use crate::format::Format;
 use crate::host::TableHost;
 use crate::level::Level;
 use crate::mapping::Mapping;
-use crate::slots::slots;
+use crate::pass::{Found, Next};
 use crate::table::NestedPageTable;
-use crate::tables::{Table, Tables};
 
 /// One present entry, as [`NestedPageTable::visit_entries`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +54,28 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         range: GuestPhysRange,
         mut visitor: impl FnMut(VisitedEntry) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let last = self.geometry().last_guest();
-        match GuestPhysRange::from_start_last(range.start(), range.last().min(last)) {
-            Ok(range) => entries(&self.tables, self.tables.root(), range, &mut visitor),
-            Err(_) => ControlFlow::Continue(()),
-        }
+        let tables = &self.tables;
+        let last = self.geometry().last_guest().min(range.last());
+        let Ok(range) = GuestPhysRange::from_start_last(range.start(), last) else {
+            return ControlFlow::Continue(());
+        };
+        let mut result = ControlFlow::Continue(());
+        tables.pass(tables.root(), range, &mut |seen| {
+            if seen.found == Found::Absent {
+                return Next::Over;
+            }
+            result = visitor(VisitedEntry {
+                guest: seen.slot.span(),
+                level: seen.level,
+                bits: seen.bits,
+                entry: tables.format.decode(seen.level, seen.bits),
+            });
+            match result {
+                ControlFlow::Continue(()) => Next::Into,
+                ControlFlow::Break(_) => Next::Stop,
+            }
+        });
+        result
     }
 
     /// Calls `visitor` for each leaf that translates a byte of `range`, whole, in ascending order.
@@ -71,58 +86,5 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             }
             ControlFlow::Continue(())
         });
-    }
-}
-
-fn entries<F: Format, H: TableHost, B>(
-    tables: &Tables<F, H>,
-    table: Table,
-    range: GuestPhysRange,
-    visitor: &mut impl FnMut(VisitedEntry) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    let level = table.level;
-    let words = tables.entries(table);
-    for slot in slots(tables.geometry(), level, range) {
-        let Some(word) = words.get(slot.index) else {
-            continue;
-        };
-        let bits = word.load(Ordering::Acquire);
-        let entry = tables.format.decode(level, bits);
-        if entry == Entry::Absent {
-            continue;
-        }
-        visitor(VisitedEntry {
-            guest: slot.span,
-            level,
-            bits,
-            entry,
-        })?;
-        if let Entry::Table(address) = entry
-            && let Some(child) = tables.child(table, address)
-        {
-            entries(tables, child, slot.portion, visitor)?;
-        }
-    }
-    ControlFlow::Continue(())
-}
-
-/// The first leaf in the part `range` of `table`.
-pub(crate) fn first_leaf<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    table: Table,
-    range: GuestPhysRange,
-) -> Option<Mapping> {
-    let found = entries(
-        tables,
-        table,
-        range,
-        &mut |visited| match visited.mapping() {
-            Some(mapping) => ControlFlow::Break(mapping),
-            None => ControlFlow::Continue(()),
-        },
-    );
-    match found {
-        ControlFlow::Break(mapping) => Some(mapping),
-        ControlFlow::Continue(()) => None,
     }
 }

@@ -1,0 +1,107 @@
+//! Going over the entries of a tree that translate a range: what every operation does.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use guest_addr::{GuestPhysRange, HostPhysAddr};
+
+use crate::entry::Entry;
+use crate::format::Format;
+use crate::host::TableHost;
+use crate::level::Level;
+use crate::mapping::Mapping;
+use crate::slots::{Slot, slots};
+use crate::tables::{Table, Tables};
+
+/// One entry on the way.
+pub(crate) struct Seen<'t> {
+    pub(crate) level: Level,
+    pub(crate) slot: Slot,
+    pub(crate) entry: &'t AtomicU64,
+    /// The word that was found in the entry, and what it is.
+    pub(crate) bits: u64,
+    pub(crate) found: Found,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Absent,
+    Leaf,
+    /// The table that the entry points to.
+    Table(HostPhysAddr),
+}
+
+/// Where to go from an entry.
+pub(crate) enum Next {
+    /// Past what is below it.
+    Over,
+    /// Into the table that was found in it; past anything else.
+    Into,
+    /// Nowhere.
+    Stop,
+}
+
+impl<F: Format, H: TableHost> Tables<F, H> {
+    /// Shows `look` the entries of `table` that `range` touches, in ascending order, and follows it
+    /// into the tables below. Says whether it came to the end.
+    ///
+    /// One copy of this serves all operations: code is what most of them cost.
+    #[inline(never)]
+    pub(crate) fn pass(
+        &self,
+        table: Table,
+        range: GuestPhysRange,
+        look: &mut dyn FnMut(&Seen<'_>) -> Next,
+    ) -> bool {
+        let (level, entries) = (table.level, self.entries(table));
+        for slot in slots(self.geometry().shift(level), entries.len(), range) {
+            let Some(entry) = entries.get(slot.index) else {
+                continue;
+            };
+            let bits = entry.load(Ordering::Acquire);
+            let found = self.find(level, bits);
+            let seen = Seen {
+                level,
+                slot,
+                entry,
+                bits,
+                found,
+            };
+            match (look(&seen), found) {
+                (Next::Stop, _) => return false,
+                (Next::Into, Found::Table(address)) => {
+                    if let Some(child) = self.child(level, address)
+                        && !self.pass(child, slot.portion(), look)
+                    {
+                        return false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// What `bits` in an entry of `level` are.
+    #[inline]
+    pub(crate) fn find(&self, level: Level, bits: u64) -> Found {
+        match self.format.decode_own(level, bits) {
+            Entry::Absent => Found::Absent,
+            Entry::Leaf(_) => Found::Leaf,
+            Entry::Table(address) => Found::Table(address),
+        }
+    }
+
+    /// The leaf that was seen, if it was one.
+    pub(crate) fn seen_leaf(&self, seen: &Seen<'_>) -> Option<Mapping> {
+        match self.format.decode_own(seen.level, seen.bits) {
+            Entry::Leaf(leaf) => Some(Mapping {
+                guest: seen.slot.span(),
+                host: leaf.address,
+                flags: leaf.flags,
+                level: seen.level,
+            }),
+            _ => None,
+        }
+    }
+}

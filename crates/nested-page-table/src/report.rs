@@ -1,0 +1,62 @@
+//! Telling of leaves that were unmapped, when no CPU can use them any more.
+
+use guest_addr::GuestPhysRange;
+
+use crate::format::Format;
+use crate::gather::Gather;
+use crate::host::TableHost;
+use crate::mapping::UnmappedLeaf;
+use crate::pass::{Found, Next};
+use crate::retired::Retired;
+use crate::split::retired_word;
+use crate::tables::{Table, Tables};
+
+/// Calls `report` for each leaf that the changes in `gather` have removed and left a note of.
+pub(crate) fn report_all<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &Gather,
+    report: &mut dyn FnMut(UnmappedLeaf),
+) {
+    for changed in gather.ranges() {
+        let top = tables.lowest_over(&changed.range);
+        report_in(tables, top, changed.range, false, report);
+    }
+}
+
+/// Reports the notes in the part `range` of `table`, and every leaf if the table was unlinked.
+fn report_in<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    table: Table,
+    range: GuestPhysRange,
+    unlinked: bool,
+    report: &mut dyn FnMut(UnmappedLeaf),
+) {
+    tables.pass(table, range, &mut |seen| {
+        let note = match seen.found {
+            Found::Table(_) => return Next::Into,
+            Found::Leaf if unlinked => retired_word(&tables.format, seen.level, seen.bits),
+            Found::Leaf => 0,
+            Found::Absent => seen.bits,
+        };
+        let guest = seen.slot.span();
+        match Retired::decode(note) {
+            Some(Retired::Table(address)) => {
+                if let Some(child) = tables.child(seen.level, address) {
+                    report_in(tables, child, guest, true, report);
+                }
+            }
+            Some(Retired::Leaf {
+                address,
+                accessed,
+                dirty,
+            }) => report(UnmappedLeaf {
+                guest,
+                host: address,
+                accessed,
+                dirty,
+            }),
+            None => {}
+        }
+        Next::Over
+    });
+}
