@@ -139,10 +139,12 @@ impl Gather {
         }
     }
 
-    /// Makes the request one for every translation, whatever was gathered.
-    pub(crate) fn everything(&mut self) -> &Invalidation {
-        self.request.cover_everything();
-        &self.request
+    /// Replaces all that was gathered by a request for every translation of the address space, in which
+    /// `all` is what was changed.
+    pub(crate) fn add_everything(&mut self, all: GuestPhysRange) {
+        self.noted |= CHANGED | STORED;
+        self.request
+            .ask_for_everything(InvalidatedRange::tables(all, Change::Removed));
     }
 
     /// The ranges that were changed.

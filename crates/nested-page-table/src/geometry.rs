@@ -5,6 +5,7 @@ use core::fmt;
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
 
 use crate::level::Level;
+use crate::slots::range_of;
 
 const PAGE_SHIFT: u8 = 12;
 /// A table below the root is a frame of 512 entries.
@@ -252,6 +253,11 @@ impl Geometry {
     #[must_use]
     pub fn last_guest(&self) -> GuestPhysAddr {
         GuestPhysAddr::new(u64::MAX >> (64 - self.input_bits()))
+    }
+
+    /// Everything that the table can translate.
+    pub(crate) fn all_guest(&self) -> GuestPhysRange {
+        range_of(0, self.last_guest().as_u64())
     }
 
     /// The last host-physical page that an entry can lead to: all bits that the address of a page may

@@ -108,8 +108,13 @@ impl Invalidation {
     /// A request for every translation of `space`, table entries included.
     #[must_use]
     pub fn everything(space: AddressSpaceId, scope: Scope) -> Self {
-        let unused =
-            InvalidatedRange::tables(GuestPhysRange::from(GuestPhysAddr::ZERO), Change::Removed);
+        // All zeros, which is the least code.
+        let unused = InvalidatedRange {
+            range: GuestPhysRange::from(GuestPhysAddr::ZERO),
+            level: None,
+            tables: false,
+            change: Change::Fresh,
+        };
         Self {
             space,
             scope,
@@ -147,22 +152,16 @@ impl Invalidation {
             *slot = *range;
             self.count += 1;
         } else {
-            self.ask_for_everything(range);
+            let mut all = *range;
+            self.ranges.iter().for_each(|other| all.join(other));
+            self.ask_for_everything(all);
         }
     }
 
-    /// Asks for everything from now on. All ranges and `range` become one, which is remembered.
-    #[cold]
-    fn ask_for_everything(&mut self, range: &InvalidatedRange) {
-        let [first, others @ ..] = &mut self.ranges;
-        others.iter().for_each(|other| first.join(other));
-        first.join(range);
-        (self.everything, self.count) = (true, 1);
-    }
-
-    /// Asks for everything from now on, and remembers nothing.
-    pub(crate) fn cover_everything(&mut self) {
-        (self.everything, self.count) = (true, 0);
+    /// Asks for everything from now on, and remembers one range, which covers all that changed.
+    pub(crate) fn ask_for_everything(&mut self, all: InvalidatedRange) {
+        self.push_first(all);
+        self.everything = true;
     }
 
     /// The ranges that were pushed, one that covers them where everything is asked for.

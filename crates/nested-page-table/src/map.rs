@@ -44,30 +44,22 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        if !self.table.gather.overlaps(&guest) && self.table.store_page(&guest, host, flags) {
-            self.table.gather.note_stored();
-            if let Some(fresh) = self.table.fresh_page(&guest) {
-                self.table.gather.add(fresh);
+        loop {
+            if !self.table.gather.overlaps(&guest) && self.table.store_page(&guest, host, flags) {
+                self.table.gather.note_stored();
+                if let Some(fresh) = self.table.fresh_page(&guest) {
+                    self.table.gather.add(fresh);
+                }
+                return Ok(());
             }
-            return Ok(());
+            if !self.table.find_page(guest) {
+                return self.map_range(guest, host, flags);
+            }
         }
-        self.map_elsewhere(guest, host, flags)
     }
 
     /// [`map`](Self::map), out of the way of the pages that take one store.
     #[inline(never)]
-    fn map_elsewhere(
-        &mut self,
-        guest: GuestPhysRange,
-        host: HostPhysAddr,
-        flags: MappingFlags,
-    ) -> Result<(), MapError> {
-        if self.table.find_page(&guest) {
-            return self.map(guest, host, flags);
-        }
-        self.map_range(guest, host, flags)
-    }
-
     pub(crate) fn map_range(
         &mut self,
         guest: GuestPhysRange,
@@ -181,7 +173,7 @@ fn survey<F: Format, H: TableHost>(
     plan: &Plan,
 ) -> (Survey, Option<Mapping>) {
     let (mut survey, mut in_the_way) = (Survey::default(), None);
-    tables.pass(top, range, &mut |seen| match seen.found {
+    tables.pass(top, range, |seen| match seen.found {
         Found::Absent => {
             let (geometry, portion) = (tables.geometry(), seen.slot.portion());
             survey.frames += tables_below(geometry, seen.level, &portion, plan.largest_leaf);
@@ -208,7 +200,7 @@ fn unlink_empty<F: Format, H: TableHost>(
     plan: &Plan,
 ) {
     let mut changes = Changes::default();
-    tables.pass(top, range, &mut |seen| match seen.found {
+    tables.pass(top, range, |seen| match seen.found {
         Found::Table(address) if plan.is_leaf(seen.level, &seen.slot) => {
             retire_table(gather, &mut changes, seen, address);
             Next::Over
@@ -270,7 +262,7 @@ fn place<F: Format, H: TableHost>(
     if top.level == Level::PAGE_4K {
         return place_pages(tables, top, range, plan);
     }
-    tables.pass(top, range, &mut |seen| {
+    tables.pass(top, range, |seen| {
         let (level, portion) = (seen.level, seen.slot.portion());
         match seen.found {
             Found::Table(_) if level > Level::BLOCK_2M => return Next::Into,

@@ -41,18 +41,36 @@ pub(crate) enum Next {
     Stop,
 }
 
+/// What is called with each entry. Not `FnMut` itself, since a vtable of that has a second copy of every
+/// closure, for calls by value.
+trait Look {
+    fn at(&mut self, seen: &Seen<'_>) -> Next;
+}
+
+impl<L: FnMut(&Seen<'_>) -> Next> Look for L {
+    #[inline]
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        self(seen)
+    }
+}
+
 impl<F: Format, H: TableHost> Tables<F, H> {
     /// Shows `look` the entries of `table` that `range` touches, in ascending order, and follows it
-    /// into the tables below. Says whether it came to the end.
-    ///
-    /// One copy of this serves all operations: code is what most of them cost.
-    #[inline(never)]
+    /// into the tables below.
+    #[inline]
     pub(crate) fn pass(
         &self,
         table: Table,
         range: GuestPhysRange,
-        look: &mut dyn FnMut(&Seen<'_>) -> Next,
-    ) -> bool {
+        mut look: impl FnMut(&Seen<'_>) -> Next,
+    ) {
+        self.pass_over(table, range, &mut look);
+    }
+
+    /// [`pass`](Self::pass), of which one copy serves all operations: code is what most of them cost.
+    /// Says whether it came to the end.
+    #[inline(never)]
+    fn pass_over(&self, table: Table, range: GuestPhysRange, look: &mut dyn Look) -> bool {
         let (level, entries) = (table.level, self.entries(table));
         for slot in slots(self.geometry().shift(level), entries.len(), range) {
             let Some(entry) = entries.get(slot.index) else {
@@ -67,11 +85,11 @@ impl<F: Format, H: TableHost> Tables<F, H> {
                 bits,
                 found,
             };
-            match (look(&seen), found) {
+            match (look.at(&seen), found) {
                 (Next::Stop, _) => return false,
                 (Next::Into, Found::Table(address)) => {
                     if let Some(child) = self.child(level, address)
-                        && !self.pass(child, slot.portion(), look)
+                        && !self.pass_over(child, slot.portion(), look)
                     {
                         return false;
                     }

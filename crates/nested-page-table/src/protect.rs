@@ -12,7 +12,7 @@ use crate::geometry::Geometry;
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
-use crate::pass::{Found, Next, Seen};
+use crate::pass::{Found, Next};
 use crate::rewrite::Rewrite;
 use crate::slots::tables_below;
 use crate::split::{Action, Operation};
@@ -94,7 +94,7 @@ fn survey<F: Format, H: TableHost>(
 ) -> Result<u64, ProtectError> {
     let (mut frames, mut refused) = (0, None);
     let executes = permissions.contains(MappingFlags::EXECUTE);
-    tables.pass(top, range, &mut |seen| {
+    tables.pass(top, range, |seen| {
         let Some(existing) = tables.seen_leaf(seen) else {
             let leads_to_pages = seen.level == Level::BLOCK_2M;
             return match executes || !leads_to_pages {
@@ -119,53 +119,49 @@ fn survey<F: Format, H: TableHost>(
 impl<F: Format, H: TableHost> Operation<'_, F, H> {
     /// Changes the permissions in the part `range` of `top`, in leaves of at most `largest`.
     fn protect(&mut self, top: Table, range: GuestPhysRange, flags: MappingFlags, largest: Level) {
-        let tables = self.tables;
+        let (tables, format) = (self.tables, &self.tables.format);
+        let mut pages = Rewrite::new(format, Level::PAGE_4K, flags);
         if top.level == Level::PAGE_4K {
-            let words = tables.entries_of(top, &range);
-            return self.protect_leaves(top.level, words, range, flags);
+            return self.protect_leaves(&mut pages, tables.entries_of(top, &range), range);
         }
-        tables.pass(top, range, &mut |seen| {
+        tables.pass(top, range, |seen| {
             if let Found::Table(address) = seen.found {
                 if seen.level > Level::BLOCK_2M {
                     return Next::Into;
                 }
                 let (level, portion) = (Level::PAGE_4K, seen.slot.portion());
                 let words = tables.entries_of(Table { address, level }, &portion);
-                self.protect_leaves(level, words, portion, flags);
+                self.protect_leaves(&mut pages, words, portion);
             } else if let Some(leaf) = tables.seen_leaf(seen)
                 && leaf.flags.intersection(MappingFlags::PERMISSIONS) != flags
             {
-                self.protect_leaf(seen, flags, largest);
+                if seen.slot.is_whole() && seen.level <= largest {
+                    let words = core::slice::from_ref(seen.entry);
+                    let mut leaves = Rewrite::new(format, seen.level, flags);
+                    self.protect_leaves(&mut leaves, words, seen.slot.span());
+                } else {
+                    self.split(seen);
+                }
             }
             Next::Over
         });
     }
 
-    fn protect_leaf(&mut self, seen: &Seen<'_>, flags: MappingFlags, largest: Level) {
-        if seen.slot.is_whole() && seen.level <= largest {
-            let words = core::slice::from_ref(seen.entry);
-            self.protect_leaves(seen.level, words, seen.slot.span(), flags);
-        } else {
-            self.split(seen);
-        }
-    }
-
     /// Changes the permissions of the leaves among `words`, which translate `range`.
     fn protect_leaves(
         &mut self,
-        level: Level,
+        rewrite: &mut Rewrite<'_, F>,
         words: &[AtomicU64],
         range: GuestPhysRange,
-        flags: MappingFlags,
     ) {
-        let format = self.tables.format;
-        let Some(change) = Rewrite::new(&format, level, flags).all(words) else {
+        let Some(change) = rewrite.all(words) else {
             return;
         };
         self.gather.note_stored();
-        if change == Change::Removed || format.rules().raised_needs_invalidation {
-            self.changes
-                .add(InvalidatedRange::leaves(range, level, change));
+        let rules = self.tables.format.rules();
+        if change == Change::Removed || rules.raised_needs_invalidation {
+            let changed = InvalidatedRange::leaves(range, rewrite.level, change);
+            self.changes.add(changed);
         }
     }
 }

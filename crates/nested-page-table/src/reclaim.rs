@@ -1,6 +1,6 @@
 //! Giving back tables that have become empty.
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange};
+use guest_addr::GuestPhysRange;
 
 use crate::edit::Edit;
 use crate::format::Format;
@@ -17,12 +17,10 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     pub fn reclaim_empty(&mut self) {
         self.flush();
         let (tables, gather) = self.parts();
-        let last = tables.geometry().last_guest();
-        if let Ok(everything) = GuestPhysRange::from_start_last(GuestPhysAddr::ZERO, last) {
-            let mut changes = Changes::default();
-            unlink_empty(tables, gather, &mut changes, tables.root(), everything);
-            gather.add_all(changes);
-        }
+        let mut changes = Changes::default();
+        let (root, all) = (tables.root(), tables.geometry().all_guest());
+        unlink_empty(tables, gather, &mut changes, root, all);
+        gather.add_all(changes);
     }
 }
 
@@ -35,7 +33,7 @@ fn unlink_empty<F: Format, H: TableHost>(
     range: GuestPhysRange,
 ) -> bool {
     let mut empty = true;
-    tables.pass(table, range, &mut |seen| {
+    tables.pass(table, range, |seen| {
         let child = match seen.found {
             Found::Absent => return Next::Over,
             Found::Leaf => None,

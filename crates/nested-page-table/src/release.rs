@@ -74,36 +74,9 @@ pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
     }
 }
 
-/// Empties the root, invalidates the whole address space and gives back every table, the root
-/// included.
-pub(crate) fn tear_down<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
-    empty_root(tables);
-    tables.format.publish();
-    tables.host.invalidate(gather.everything());
-    release_below(tables, tables.root());
-    // SAFETY: the root is a run that `alloc` returned whole; no CPU has its translations any more,
-    // and the tree is not used after this.
-    unsafe {
-        tables
-            .frames()
-            .dealloc(tables.root, tables.geometry().root_frames())
-    };
-}
-
-/// Leaves nothing present in the root, so that a walk which begins before the invalidation has
-/// completed finds nothing afterwards. Tables are remembered.
-fn empty_root<F: Format, H: TableHost>(tables: &Tables<F, H>) {
-    let root = tables.root();
-    for entry in tables.entries(root) {
-        let table = table_of(tables, root.level, entry.load(Ordering::Relaxed));
-        let note = table.map_or(0, |table| Retired::Table(table.address).encode());
-        entry.store(note, Ordering::Relaxed);
-    }
-}
-
 /// Forgets the notes in the part `range` of `top`, and gives back the tables that they name.
 fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, top: Table, range: GuestPhysRange) {
-    tables.pass(top, range, &mut |seen| {
+    tables.pass(top, range, |seen| {
         if seen.found == Found::Absent && seen.bits != 0 {
             seen.entry.store(0, Ordering::Relaxed);
             if let Some(table) = table_of(tables, seen.level, seen.bits) {

@@ -31,7 +31,7 @@ fn report_in<F: Format, H: TableHost>(
     unlinked: bool,
     report: &mut dyn FnMut(UnmappedLeaf),
 ) {
-    tables.pass(table, range, &mut |seen| {
+    tables.pass(table, range, |seen| {
         let note = match seen.found {
             Found::Table(_) => return Next::Into,
             Found::Leaf if unlinked => retired_word(&tables.format, seen.level, seen.bits),

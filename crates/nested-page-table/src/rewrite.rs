@@ -4,6 +4,7 @@
     reason = "reads entries that nobody writes with plain loads"
 )]
 
+use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use mapping_flags::MappingFlags;
@@ -17,13 +18,14 @@ use crate::words;
 /// Entries that are compared at once: two cache lines.
 const CHUNK: usize = 16;
 
-/// Gives leaves the permissions `flags`.
+/// Gives leaves of one level the permissions `flags`.
 ///
 /// Leaves that are mapped together have equal attributes, and so differ from their new words in the
-/// same bits. The bits are worked out once, and flipped in every leaf that is like the last.
+/// same bits. The bits are worked out once, and flipped in every leaf that is like the last, of the same
+/// table or of another.
 pub(crate) struct Rewrite<'f, F: Format> {
     format: &'f F,
-    level: Level,
+    pub(crate) level: Level,
     flags: MappingFlags,
     /// All bits but those of the address.
     attribute_bits: u64,
@@ -31,7 +33,9 @@ pub(crate) struct Rewrite<'f, F: Format> {
     attributes: u64,
     /// What is flipped in leaves with these attributes.
     flipped: u64,
-    /// The most severe change so far.
+    /// What that means for them: nothing if no bit is flipped.
+    change: Option<Change>,
+    /// The most severe change since it was asked for.
     worst: Option<Change>,
 }
 
@@ -44,80 +48,94 @@ impl<'f, F: Format> Rewrite<'f, F> {
             attribute_bits: !format.address_bits(format.geometry().last_host_page()),
             attributes: 0,
             flipped: 0,
+            change: None,
             worst: None,
         }
     }
 
     /// Rewrites the leaves among `words` that differ and returns the most severe change.
     #[inline]
-    pub(crate) fn all(mut self, words: &[AtomicU64]) -> Option<Change> {
+    pub(crate) fn all(&mut self, words: &[AtomicU64]) -> Option<Change> {
         if self.format.rules().hardware_writes_entries {
             words.iter().for_each(|word| self.one_of_two_writers(word));
-            return self.worst;
+            return self.worst.take();
         }
         let (chunks, rest) = words.as_chunks::<CHUNK>();
-        for chunk in chunks {
-            if !self.chunk_like_the_last(chunk) {
-                chunk.iter().for_each(|word| self.one(word));
-            }
+        let mut chunks = chunks.iter();
+        while let Some(other) = self.first_unlike_the_last(&mut chunks) {
+            self.one_by_one(other);
         }
-        rest.iter().for_each(|word| self.one(word));
-        self.worst
+        self.one_by_one(rest);
+        self.worst.take()
     }
 
-    /// Rewrites a chunk in which every entry has the attributes of the last leaf; says whether it
-    /// was one.
+    #[inline(never)]
+    fn one_by_one(&mut self, words: &[AtomicU64]) {
+        words.iter().for_each(|word| self.one(word));
+    }
+
+    /// Rewrites the next chunks in which every entry has the attributes of the last leaf, and returns the
+    /// first that is no such, or `None` at the end.
     #[inline]
-    fn chunk_like_the_last(&self, chunk: &[AtomicU64; CHUNK]) -> bool {
-        // SAFETY: the hardware does not write entries of this format, as `all` has asked, and the
-        // table is borrowed mutably by the edit.
-        if !unsafe { words::all_have(chunk, self.attribute_bits, self.attributes) } {
-            return false;
-        }
-        if self.flipped != 0 {
-            for word in chunk {
-                let flipped = word.load(Ordering::Relaxed) ^ self.flipped;
-                word.store(flipped, Ordering::Relaxed);
+    fn first_unlike_the_last<'c>(
+        &mut self,
+        chunks: &mut slice::Iter<'c, [AtomicU64; CHUNK]>,
+    ) -> Option<&'c [AtomicU64; CHUNK]> {
+        // Copies, which no store to an entry keeps from staying in registers.
+        let (mask, wanted, flipped) = (self.attribute_bits, self.attributes, self.flipped);
+        for chunk in chunks {
+            // SAFETY: the hardware does not write entries of this format, as `all` has asked, and the
+            // table is borrowed mutably by the edit.
+            if !unsafe { words::all_have(chunk, mask, wanted) } {
+                return Some(chunk);
+            }
+            if flipped != 0 {
+                for word in chunk {
+                    word.store(word.load(Ordering::Relaxed) ^ flipped, Ordering::Relaxed);
+                }
+                self.worst = self.worst.max(self.change);
             }
         }
-        true
+        None
     }
 
     fn one(&mut self, word: &AtomicU64) {
         let old = word.load(Ordering::Relaxed);
         if old & self.attribute_bits != self.attributes {
-            let Some(new) = self.judge(old) else {
+            let Some((new, change)) = self.judge(old) else {
                 return;
             };
             self.attributes = old & self.attribute_bits;
             self.flipped = old ^ new;
+            self.change = change;
         }
         if self.flipped != 0 {
             word.store(old ^ self.flipped, Ordering::Relaxed);
+            self.worst = self.worst.max(self.change);
         }
     }
 
     /// [`one`](Self::one), where the hardware may write to the entry meanwhile.
     fn one_of_two_writers(&mut self, word: &AtomicU64) {
         let old = word.load(Ordering::Relaxed);
-        if self.judge(old).is_some_and(|new| new != old) {
+        if let Some((_, change @ Some(_))) = self.judge(old) {
             let update = |bits| Some(self.format.with_permissions(self.level, bits, self.flags));
             // The closure never declines, so this never fails.
             let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, update);
+            self.worst = self.worst.max(change);
         }
     }
 
-    /// The new word of the leaf `old`, or `None` if it is no leaf.
+    /// The new word of the leaf `old` and what that means for it: nothing if the word stays. `None` if it
+    /// is no leaf.
     #[inline(never)]
-    fn judge(&mut self, old: u64) -> Option<u64> {
+    fn judge(&self, old: u64) -> Option<(u64, Option<Change>)> {
         let Entry::Leaf(leaf) = self.format.decode_own(self.level, old) else {
             return None;
         };
         let new = self.format.with_permissions(self.level, old, self.flags);
-        if new != old {
-            self.worst = self.worst.max(Some(change_between(leaf.flags, self.flags)));
-        }
-        Some(new)
+        let change = (new != old).then(|| change_between(leaf.flags, self.flags));
+        Some((new, change))
     }
 }
 

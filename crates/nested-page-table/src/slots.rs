@@ -97,7 +97,7 @@ pub(crate) fn span_of(geometry: &Geometry, level: Level, address: GuestPhysAddr)
 
 /// The bytes from `start` to `last`, which does not lie before it, and is at most 2^63 bytes away.
 #[inline]
-fn range_of(start: u64, last: u64) -> GuestPhysRange {
+pub(crate) fn range_of(start: u64, last: u64) -> GuestPhysRange {
     let start = GuestPhysAddr::new(start);
     GuestPhysRange::from_start_last(start, GuestPhysAddr::new(last))
         .unwrap_or(GuestPhysRange::from(start))

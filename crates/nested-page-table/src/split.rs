@@ -28,6 +28,14 @@ pub(crate) struct Action<'a> {
     pub(crate) remembers: bool,
 }
 
+impl Action<'_> {
+    /// The leaves become absent.
+    pub(crate) const CLEAR: Self = Self {
+        apply: &|_, _| Some(0),
+        remembers: false,
+    };
+}
+
 /// The note for the leaf `bits`.
 pub(crate) fn retired_word<F: Format>(format: &F, level: Level, bits: u64) -> u64 {
     match format.decode_own(level, bits) {

@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, PAGE_SIZE_4K};
+use guest_addr::PAGE_SIZE_4K;
 
 use crate::entry::Entry;
 use crate::format::Format;
@@ -41,22 +41,19 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             ..Statistics::default()
         };
         count(&mut statistics.tables, Some(geometry.root_level()));
-        let last = geometry.last_guest();
-        if let Ok(everything) = GuestPhysRange::from_start_last(GuestPhysAddr::ZERO, last) {
-            let _: ControlFlow<()> = self.visit_entries(everything, |visited| {
-                match visited.entry {
-                    Entry::Table(_) => {
-                        statistics.table_frames += 1;
-                        count(&mut statistics.tables, visited.level.below());
-                    }
-                    _ => {
-                        statistics.mapped_bytes += visited.guest.size();
-                        count(&mut statistics.leaves, Some(visited.level));
-                    }
+        let _: ControlFlow<()> = self.visit_entries(geometry.all_guest(), |visited| {
+            match visited.entry {
+                Entry::Table(_) => {
+                    statistics.table_frames += 1;
+                    count(&mut statistics.tables, visited.level.below());
                 }
-                ControlFlow::Continue(())
-            });
-        }
+                _ => {
+                    statistics.mapped_bytes += visited.guest.size();
+                    count(&mut statistics.leaves, Some(visited.level));
+                }
+            }
+            ControlFlow::Continue(())
+        });
         statistics
     }
 }

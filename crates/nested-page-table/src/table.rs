@@ -23,6 +23,7 @@ use crate::one_page::removed_page;
 use crate::policy::LeafPolicy;
 use crate::recent::Recent;
 use crate::release;
+use crate::split::{Action, Operation};
 use crate::tables::Tables;
 
 /// A nested page table in the format `F`, with frames and invalidation from `H`.
@@ -141,12 +142,16 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        if self.gather.is_idle() && self.store_page(&guest, host, flags) {
-            let fresh = self.fresh_page(&guest);
-            release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
-            return Ok(());
+        loop {
+            if self.gather.is_idle() && self.store_page(&guest, host, flags) {
+                let fresh = self.fresh_page(&guest);
+                release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
+                return Ok(());
+            }
+            if !self.find_page(guest) {
+                return self.map_in_edit(guest, host, flags);
+            }
         }
-        self.map_in_edit(guest, host, flags)
     }
 
     /// [`map`](Self::map), out of the way of the pages that take one store.
@@ -157,9 +162,6 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        if self.find_page(&guest) {
-            return self.map(guest, host, flags);
-        }
         self.edit().map_range(guest, host, flags)
     }
 
@@ -171,20 +173,21 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// Those of [`Edit::unmap`].
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.gather.is_idle() && self.clear_page(&guest) {
-            let removed = Some(removed_page(&guest));
-            release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
-            return Ok(());
+        loop {
+            if self.gather.is_idle() && self.clear_page(&guest) {
+                let removed = Some(removed_page(&guest));
+                release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
+                return Ok(());
+            }
+            if !self.find_page(guest) {
+                return self.unmap_in_edit(guest);
+            }
         }
-        self.unmap_in_edit(guest)
     }
 
     /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
     #[inline(never)]
     fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.find_page(&guest) {
-            return self.unmap(guest);
-        }
         self.edit().unmap_range(guest)
     }
 
@@ -198,7 +201,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
-        self.find_page(&guest);
+        self.find_page(guest);
         if self.gather.is_idle()
             && let Some(leaf) = self.take_page(&guest)
         {
@@ -262,7 +265,19 @@ fn new_root<H: HostFrames>(geometry: &Geometry, frames: &H) -> Result<HostPhysAd
 
 impl<F: Format, H: TableHost> Drop for NestedPageTable<F, H> {
     fn drop(&mut self) {
-        release::tear_down(&self.tables, &mut self.gather);
+        let (tables, gather) = (&self.tables, &mut self.gather);
+        let (root, all) = (tables.root(), tables.geometry().all_guest());
+        // Nothing present is left in the root, so that a walk which begins before the invalidation has
+        // completed finds nothing afterwards.
+        Operation::new(tables, gather, Action::CLEAR).clear(root, all);
+        gather.add_everything(all);
+        release::flush(tables, gather);
+        // SAFETY: the root is a run that `alloc` returned whole; no CPU has its translations any more,
+        // and the tree is not used after this.
+        unsafe {
+            let frames = tables.geometry().root_frames();
+            tables.frames().dealloc(root.address, frames);
+        }
     }
 }
 

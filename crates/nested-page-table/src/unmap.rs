@@ -34,30 +34,23 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`UnmapError::OutOfMemory`]: there are not enough frames to split the leaves at the edges.
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.table.clear_page(&guest) {
-            self.table.gather.note_stored();
-            self.table.gather.add(removed_page(&guest));
-            return Ok(());
+        loop {
+            if self.table.clear_page(&guest) {
+                self.table.gather.note_stored();
+                self.table.gather.add(removed_page(&guest));
+                return Ok(());
+            }
+            if !self.table.find_page(guest) {
+                return self.unmap_range(guest);
+            }
         }
-        self.unmap_elsewhere(guest)
     }
 
     /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
     #[inline(never)]
-    fn unmap_elsewhere(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        if self.table.find_page(&guest) {
-            return self.unmap(guest);
-        }
-        self.unmap_range(guest)
-    }
-
     pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
-        let clear = Action {
-            apply: &|_, _| Some(0),
-            remembers: false,
-        };
-        self.remove(guest, clear)
+        self.remove(guest, Action::CLEAR)
     }
 
     /// [`unmap`](Self::unmap), which also invalidates at once and then calls `report` for each leaf
@@ -124,7 +117,7 @@ fn tables_at_edges<F: Format, H: TableHost>(
     if top.level == Level::PAGE_4K {
         return frames;
     }
-    tables.pass(top, range, &mut |seen| {
+    tables.pass(top, range, |seen| {
         if seen.slot.is_whole() {
             return Next::Over;
         }
@@ -142,9 +135,9 @@ fn tables_at_edges<F: Format, H: TableHost>(
 
 impl<F: Format, H: TableHost> Operation<'_, F, H> {
     /// Clears the part `range` of `top`.
-    fn clear(&mut self, top: Table, range: GuestPhysRange) {
+    pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
         let tables = self.tables;
-        tables.pass(top, range, &mut |seen| {
+        tables.pass(top, range, |seen| {
             match (seen.found, seen.slot.is_whole()) {
                 (Found::Absent, _) => {}
                 (Found::Leaf, true) => self.clear_leaf(seen),

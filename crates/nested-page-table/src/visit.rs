@@ -55,12 +55,11 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         mut visitor: impl FnMut(VisitedEntry) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let tables = &self.tables;
-        let last = self.geometry().last_guest().min(range.last());
-        let Ok(range) = GuestPhysRange::from_start_last(range.start(), last) else {
+        let Some(range) = range.intersection(&self.geometry().all_guest()) else {
             return ControlFlow::Continue(());
         };
         let mut result = ControlFlow::Continue(());
-        tables.pass(tables.root(), range, &mut |seen| {
+        tables.pass(tables.root(), range, |seen| {
             if seen.found == Found::Absent {
                 return Next::Over;
             }
