@@ -22,6 +22,8 @@ const CHANGED: u8 = 1 << 0;
 const STORED: u8 = 1 << 1;
 /// Entries hold notes that the sweep after the invalidation has to look at.
 const RETIRED: u8 = 1 << 2;
+/// The newest range is that of the operation under way.
+const PART: u8 = 1 << 3;
 
 impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
@@ -92,11 +94,22 @@ impl Gather {
         });
     }
 
-    /// Adds what an operation changed altogether.
+    /// Begins an operation, the parts of which have nothing to do with what was added before.
+    #[inline]
+    pub(crate) fn begin_operation(&mut self) {
+        self.noted &= !PART;
+    }
+
+    /// Adds one of the entries that an operation changes. They make up a single range: between them lie
+    /// only holes, so that it is no less precise than a list.
     #[inline(never)]
-    pub(crate) fn add_all(&mut self, changes: Changes) {
-        if let Some(changed) = changes.joined {
+    pub(crate) fn add_part(&mut self, changed: InvalidatedRange) {
+        self.noted |= STORED;
+        if self.noted & PART == 0 {
             self.add(changed);
+            self.noted |= PART;
+        } else {
+            self.request.join_to_newest(&changed);
         }
     }
 
@@ -171,23 +184,5 @@ struct Unsettled<'g> {
 impl Drop for Unsettled<'_> {
     fn drop(&mut self) {
         self.gather.noted |= CHANGED;
-    }
-}
-
-/// Collects what one operation changes into a single range: between the entries that it changed lie
-/// only holes, so that the range is no less precise than a list.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Changes {
-    joined: Option<InvalidatedRange>,
-}
-
-impl Changes {
-    /// Adds what happened to one entry.
-    #[inline(never)]
-    pub(crate) fn add(&mut self, changed: InvalidatedRange) {
-        match &mut self.joined {
-            None => self.joined = Some(changed),
-            Some(joined) => joined.join(&changed),
-        }
     }
 }

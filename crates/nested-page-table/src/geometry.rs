@@ -97,20 +97,20 @@ impl Geometry {
         if !(PAGE_SHIFT..=56).contains(&output_bits) {
             return Err(GeometryError::OutputBits { output_bits });
         }
-        let mut input_bits = PAGE_SHIFT;
-        for (level, &bits) in root.up_to().zip(index_bits) {
-            let wrong_size = level < root && bits != FRAME_INDEX_BITS;
-            let sum = input_bits.checked_add(bits).filter(|&sum| sum < 64);
-            let (Some(sum), false, 1..) = (sum, wrong_size, bits) else {
-                return Err(GeometryError::IndexBits { index_bits: bits });
-            };
-            input_bits = sum;
+        let [below_root @ .., root_bits] = index_bits else {
+            return Err(GeometryError::LevelCount { levels });
+        };
+        let wrong_size = below_root.iter().find(|&&bits| bits != FRAME_INDEX_BITS);
+        let below_root_bits = PAGE_SHIFT + FRAME_INDEX_BITS * root.number();
+        let wrong_root = *root_bits == 0 || *root_bits > 63 - below_root_bits;
+        if let Some(&index_bits) = wrong_size.or(wrong_root.then_some(root_bits)) {
+            return Err(GeometryError::IndexBits { index_bits });
         }
         Ok(Self {
             root,
-            root_entries: 1 << index_bits.last().copied().unwrap_or(0),
+            root_entries: 1 << root_bits,
             largest_leaf,
-            input_bits,
+            input_bits: below_root_bits + root_bits,
             output_bits,
         })
     }

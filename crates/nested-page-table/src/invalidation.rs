@@ -108,19 +108,22 @@ impl Invalidation {
     /// A request for every translation of `space`, table entries included.
     #[must_use]
     pub fn everything(space: AddressSpaceId, scope: Scope) -> Self {
-        // All zeros, which is the least code.
         let unused = InvalidatedRange {
             range: GuestPhysRange::from(GuestPhysAddr::ZERO),
             level: None,
             tables: false,
             change: Change::Fresh,
         };
+        // Zeros, one by one: a loop over them would end in another place, and be copied from there.
+        let ranges = [
+            unused, unused, unused, unused, unused, unused, unused, unused,
+        ];
         Self {
             space,
             scope,
             everything: true,
             count: 0,
-            ranges: [unused; Self::MAX_RANGES],
+            ranges,
         }
     }
 
@@ -155,6 +158,14 @@ impl Invalidation {
             let mut all = *range;
             self.ranges.iter().for_each(|other| all.join(other));
             self.ask_for_everything(all);
+        }
+    }
+
+    /// Widens the range that was pushed last.
+    pub(crate) fn join_to_newest(&mut self, range: &InvalidatedRange) {
+        let newest = usize::from(self.count).wrapping_sub(1);
+        if let Some(newest) = self.ranges.get_mut(newest) {
+            newest.join(range);
         }
     }
 

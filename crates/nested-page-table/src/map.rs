@@ -9,7 +9,7 @@ use crate::build::{build, leaf_step, leaf_word};
 use crate::edit::Edit;
 use crate::error::MapError;
 use crate::format::Format;
-use crate::gather::{Changes, Gather};
+use crate::gather::Gather;
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
@@ -199,29 +199,22 @@ fn unlink_empty<F: Format, H: TableHost>(
     range: GuestPhysRange,
     plan: &Plan,
 ) {
-    let mut changes = Changes::default();
+    gather.begin_operation();
     tables.pass(top, range, |seen| match seen.found {
         Found::Table(address) if plan.is_leaf(seen.level, &seen.slot) => {
-            retire_table(gather, &mut changes, seen, address);
+            retire_table(gather, seen, address);
             Next::Over
         }
         _ => Next::Into,
     });
-    gather.add_all(changes);
 }
 
 /// Unlinks the table at `address`, to be given back by the sweep after its invalidation.
-pub(crate) fn retire_table(
-    gather: &mut Gather,
-    changes: &mut Changes,
-    seen: &Seen<'_>,
-    address: HostPhysAddr,
-) {
+pub(crate) fn retire_table(gather: &mut Gather, seen: &Seen<'_>, address: HostPhysAddr) {
     let note = Retired::Table(address).encode();
     seen.entry.store(note, Ordering::Relaxed);
-    gather.note_stored();
     gather.note_retired();
-    changes.add(InvalidatedRange::tables(seen.slot.span(), Change::Removed));
+    gather.add_part(InvalidatedRange::tables(seen.slot.span(), Change::Removed));
 }
 
 /// Notes what a mapping of fresh entries needs.

@@ -161,7 +161,7 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
         let rules = self.tables.format.rules();
         if change == Change::Removed || rules.raised_needs_invalidation {
             let changed = InvalidatedRange::leaves(range, rewrite.level, change);
-            self.changes.add(changed);
+            self.gather.add_part(changed);
         }
     }
 }

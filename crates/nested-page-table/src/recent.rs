@@ -35,13 +35,17 @@ pub(crate) struct Recent {
 const NOTHING: u64 = u64::MAX;
 
 impl Recent {
-    pub(crate) const NOTHING: Self = Self {
-        gib: NOTHING,
-        directory: HostPhysAddr::ZERO,
-        flags: NOTHING,
-        attributes: 0,
-        never_in_host: NOTHING,
-    };
+    /// Nothing remembered.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            gib: NOTHING,
+            directory: HostPhysAddr::ZERO,
+            flags: NOTHING,
+            attributes: 0,
+            never_in_host: 0,
+        }
+    }
 
     /// The entry of 4 KiB for `address`, if its directory is remembered and has a leaf table there.
     #[inline]

@@ -4,7 +4,7 @@ use guest_addr::GuestPhysRange;
 
 use crate::edit::Edit;
 use crate::format::Format;
-use crate::gather::{Changes, Gather};
+use crate::gather::Gather;
 use crate::host::TableHost;
 use crate::map::retire_table;
 use crate::pass::{Found, Next};
@@ -17,10 +17,9 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     pub fn reclaim_empty(&mut self) {
         self.flush();
         let (tables, gather) = self.parts();
-        let mut changes = Changes::default();
         let (root, all) = (tables.root(), tables.geometry().all_guest());
-        unlink_empty(tables, gather, &mut changes, root, all);
-        gather.add_all(changes);
+        gather.begin_operation();
+        unlink_empty(tables, gather, root, all);
     }
 }
 
@@ -28,7 +27,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
 fn unlink_empty<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
-    changes: &mut Changes,
     table: Table,
     range: GuestPhysRange,
 ) -> bool {
@@ -40,8 +38,8 @@ fn unlink_empty<F: Format, H: TableHost>(
             Found::Table(address) => tables.child(seen.level, address),
         };
         match child {
-            Some(child) if unlink_empty(tables, gather, changes, child, seen.slot.span()) => {
-                retire_table(gather, changes, seen, child.address);
+            Some(child) if unlink_empty(tables, gather, child, seen.slot.span()) => {
+                retire_table(gather, seen, child.address);
             }
             _ => empty = false,
         }

@@ -66,7 +66,7 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
 
     /// A frame from the host. One to which no entry could point, since it lies beyond the output
     /// width, is as good as none.
-    #[inline]
+    #[inline(never)]
     fn allocate(&self) -> Option<HostPhysAddr> {
         let frame = self.frames.alloc(1, PAGE_SIZE_4K)?;
         if frame.is_aligned_4k() && self.geometry.holds_host_address(frame) {

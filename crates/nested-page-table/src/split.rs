@@ -8,7 +8,7 @@ use guest_addr::HostPhysAddr;
 
 use crate::entry::Entry;
 use crate::format::Format;
-use crate::gather::{Changes, Gather};
+use crate::gather::Gather;
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange, Invalidation, Scope};
 use crate::level::Level;
@@ -49,13 +49,11 @@ pub(crate) fn retired_word<F: Format>(format: &F, level: Level, bits: u64) -> u6
     }
 }
 
-/// One operation under way: what it does, what it has, what it has done. However it ends, what it
-/// changed is gathered.
+/// One operation under way: what it does, and what it has for that.
 pub(crate) struct Operation<'a, F: Format, H: TableHost> {
     pub(crate) tables: &'a Tables<F, H>,
     pub(crate) gather: &'a mut Gather,
     pub(crate) reserve: Reserve<'a, H::Frames>,
-    pub(crate) changes: Changes,
     pub(crate) action: Action<'a>,
 }
 
@@ -66,11 +64,11 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
         gather: &'a mut Gather,
         action: Action<'a>,
     ) -> Self {
+        gather.begin_operation();
         Self {
             tables,
             gather,
             reserve: Reserve::on_demand(tables),
-            changes: Changes::default(),
             action,
         }
     }
@@ -100,22 +98,23 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
             self.gather.note_retired();
         }
         if !rules.break_before_make || self.action.remembers {
-            self.changes
-                .add(InvalidatedRange::tables(slot.span(), Change::Removed));
+            self.gather
+                .add_part(InvalidatedRange::tables(slot.span(), Change::Removed));
         }
     }
 
-    /// Invalidates the leaf `bits`, which was taken out of `entry`. Should the host unwind instead, the
-    /// leaf is put back, and the range waits for its invalidation like every other change.
+    /// Invalidates the leaf `bits`, which was taken out of `entry`.
     fn settle_broken(&mut self, level: Level, entry: &AtomicU64, bits: u64, slot: &Slot) {
-        let (broken, settled) = (Broken { entry, bits }, self.changes);
-        self.changes
-            .add(InvalidatedRange::tables(slot.span(), Change::Removed));
+        let broken = Broken {
+            gather: self.gather,
+            entry,
+            bits,
+            range: InvalidatedRange::tables(slot.span(), Change::Removed),
+        };
         self.tables.format.publish();
         let range = InvalidatedRange::leaves(slot.span(), level, Change::Removed);
         let request = Invalidation::range(self.tables.space, Scope::AllCpus, range);
         self.tables.host.invalidate(&request);
-        self.changes = settled;
         mem::forget(broken);
     }
 
@@ -148,20 +147,18 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
     }
 }
 
-impl<F: Format, H: TableHost> Drop for Operation<'_, F, H> {
-    fn drop(&mut self) {
-        self.gather.add_all(mem::take(&mut self.changes));
-    }
-}
-
-/// A leaf that was taken out, and returns when this is dropped.
-struct Broken<'e> {
+/// A leaf that was taken out. Should the host unwind, so that this is dropped, it returns, and its range
+/// waits for its invalidation like every other change.
+struct Broken<'g, 'e> {
+    gather: &'g mut Gather,
     entry: &'e AtomicU64,
     bits: u64,
+    range: InvalidatedRange,
 }
 
-impl Drop for Broken<'_> {
+impl Drop for Broken<'_, '_> {
     fn drop(&mut self) {
         self.entry.store(self.bits, Ordering::Release);
+        self.gather.add_part(self.range);
     }
 }

@@ -76,7 +76,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         Ok(Self {
             tables,
             gather: Gather::new(space),
-            recent: Recent::NOTHING,
+            recent: Recent::new(),
         })
     }
 

@@ -143,7 +143,7 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
                 (Found::Leaf, true) => self.clear_leaf(seen),
                 (Found::Leaf, false) => self.split(seen),
                 (Found::Table(address), true) => {
-                    retire_table(self.gather, &mut self.changes, seen, address);
+                    retire_table(self.gather, seen, address);
                 }
                 (Found::Table(_), false) => return Next::Into,
             }
@@ -159,9 +159,8 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
             self.gather.note_retired();
         }
         seen.entry.store(cleared, Ordering::Relaxed);
-        self.gather.note_stored();
         let range = seen.slot.span();
-        self.changes
-            .add(InvalidatedRange::leaves(range, seen.level, Change::Removed));
+        self.gather
+            .add_part(InvalidatedRange::leaves(range, seen.level, Change::Removed));
     }
 }

@@ -78,9 +78,9 @@ mod consumer {
         }
     }
 
-    struct Table(NestedPageTable<Format, Host>);
+    struct Table<'t>(&'t mut NestedPageTable<Format, Host>);
 
-    impl Consumer for Table {
+    impl Consumer for Table<'_> {
         fn map(&mut self, request: &Request) -> u64 {
             let host = HostPhysAddr::new(request.host);
             let mapped = range(request)
@@ -121,7 +121,8 @@ mod consumer {
         };
         let frames = Frames;
         let host = Host { format, frames };
-        let Ok(table) = NestedPageTable::new(format, 1, host) else {
+        let mut table = NestedPageTable::new(format, 1, host);
+        let Ok(table) = &mut table else {
             return FAILURE;
         };
         // SAFETY: the caller keeps the same conditions.
