@@ -83,12 +83,14 @@ impl Stage2 {
     pub unsafe fn invalidate(&self, request: &Invalidation) {
         // SAFETY: the caller vouches for EL2.
         let current = unsafe { read_vttbr() };
-        for instruction in self.instructions_from(request, current) {
+        let instructions = self.instructions_from(request, current);
+        // Not a loop: the iterator's own ones have no state to keep between two instructions.
+        instructions.for_each(|instruction| {
             // SAFETY: the caller vouches for EL2 without TGE, for masked interrupts, for the errata
             // and for FEAT_TLBIRANGE where the format uses it; the sequence ends with the register
             // as it was and an ISB.
             unsafe { instruction.execute() }
-        }
+        });
     }
 }
 

@@ -122,10 +122,11 @@ impl GStage {
     /// - The hart is in HS-mode and mstatus.TVM is 0, or it is in M-mode.
     #[inline]
     pub unsafe fn invalidate(&self, request: &Invalidation) {
-        for instruction in self.instructions(request) {
+        // Not a loop: the iterator's own one has no state to keep between two fences.
+        self.instructions(request).for_each(|instruction| {
             // SAFETY: the caller keeps the same condition.
             unsafe { instruction.execute() }
-        }
+        });
     }
 
     fn is_worth_fencing_by_address(&self, request: &Invalidation) -> bool {

@@ -1,6 +1,6 @@
 //! Going over the entries of a tree that translate a range: what every operation does.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 
@@ -10,7 +10,7 @@ use crate::host::TableHost;
 use crate::level::Level;
 use crate::mapping::Mapping;
 use crate::slots::{Slot, slots};
-use crate::tables::{Table, Tables};
+use crate::tables::{Table, Tables, load};
 
 /// One entry on the way.
 pub(crate) struct Seen<'t> {
@@ -76,7 +76,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             let Some(entry) = entries.get(slot.index) else {
                 continue;
             };
-            let bits = entry.load(Ordering::Acquire);
+            let bits = load(entry);
             let found = self.find(level, bits);
             let seen = Seen {
                 level,

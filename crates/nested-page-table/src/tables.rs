@@ -102,7 +102,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     #[inline]
     pub(crate) fn decode(&self, level: Level, entry: &AtomicU64) -> Entry {
-        self.format.decode_own(level, entry.load(Ordering::Acquire))
+        self.format.decode_own(level, load(entry))
     }
 
     /// Follows tables down to the entry that ends the walk of `address`, and returns what `look` makes
@@ -130,7 +130,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         // A copy, which no load of an entry keeps from staying in registers.
         let format = self.format;
         let mut level = root;
-        let mut bits = self.root_entry(root, address)?.load(Ordering::Acquire);
+        let mut bits = load(self.root_entry(root, address)?);
         while let Some(below) = level.below() {
             let found = format.decode_own(level, bits);
             let Entry::Table(table) = found else {
@@ -138,7 +138,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             };
             level = below;
             let entry = self.entry_in_frame(table, level, address);
-            bits = entry.load(Ordering::Acquire);
+            bits = load(entry);
         }
         look(level, format.decode_own(level, bits))
     }
@@ -213,7 +213,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             let Some(entry) = self.entry(table, range.start()) else {
                 return (table, None);
             };
-            let child = match self.find(table.level, entry.load(Ordering::Acquire)) {
+            let child = match self.find(table.level, load(entry)) {
                 Found::Table(address) => self.child(table.level, address),
                 Found::Absent => return (table, Some(entry)),
                 Found::Leaf => None,
@@ -257,4 +257,13 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         }
         level
     }
+}
+
+/// What stands in an entry that may point to a table.
+///
+/// Relaxed: whoever reads has a reference to the table, and what its tables hold was written before
+/// that, so that the reader sees it. Readers beside a writer would need more.
+#[inline]
+pub(crate) fn load(entry: &AtomicU64) -> u64 {
+    entry.load(Ordering::Relaxed)
 }
