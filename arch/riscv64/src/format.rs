@@ -217,8 +217,8 @@ impl Format for GStage {
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
         if level > Level::PAGE_4K && bits & 0xff == VALID {
-            // Nothing stands above the PPN.
-            return Entry::Table(HostPhysAddr::new(bits >> PPN_SHIFT << 12));
+            // Nothing stands beside V and the PPN.
+            return Entry::Table(HostPhysAddr::new((bits - VALID) << (12 - PPN_SHIFT)));
         }
         if bits & VALID == 0 {
             return Entry::Absent;

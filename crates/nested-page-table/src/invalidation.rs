@@ -91,13 +91,17 @@ impl InvalidatedRange {
     }
 }
 
+/// Everything is asked for, whatever the ranges are.
+const EVERYTHING: u8 = 1 << 7;
+
 /// One request to forget cached translations of one address space.
 #[derive(Clone, Copy)]
 pub struct Invalidation {
     space: AddressSpaceId,
     scope: Scope,
-    everything: bool,
-    count: u8,
+    /// The number of ranges that were pushed, and [`EVERYTHING`]: one byte, since it is stored each time
+    /// that a page is mapped or unmapped.
+    asked: u8,
     ranges: [InvalidatedRange; Self::MAX_RANGES],
 }
 
@@ -121,8 +125,7 @@ impl Invalidation {
         Self {
             space,
             scope,
-            everything: true,
-            count: 0,
+            asked: EVERYTHING,
             ranges,
         }
     }
@@ -140,20 +143,20 @@ impl Invalidation {
     pub(crate) fn push_first(&mut self, range: InvalidatedRange) {
         let [first, ..] = &mut self.ranges;
         *first = range;
-        (self.everything, self.count) = (false, 1);
+        self.asked = 1;
     }
 
     /// Adds a range to the first one: joins it to the newest if they touch and say the same, or puts it
     /// behind it if there is room. If there is none, asks for everything.
     pub(crate) fn push(&mut self, range: &InvalidatedRange) {
-        let count = usize::from(self.count);
+        let count = self.count();
         if let Some(newest) = self.ranges.get_mut(count.wrapping_sub(1))
             && newest.is_continued_by(range)
         {
             newest.join(range);
         } else if let Some(slot) = self.ranges.get_mut(count) {
             *slot = *range;
-            self.count += 1;
+            self.asked += 1;
         } else {
             let mut all = *range;
             self.ranges.iter().for_each(|other| all.join(other));
@@ -161,9 +164,14 @@ impl Invalidation {
         }
     }
 
+    #[inline]
+    fn count(&self) -> usize {
+        usize::from(self.asked & !EVERYTHING)
+    }
+
     /// Widens the range that was pushed last.
     pub(crate) fn join_to_newest(&mut self, range: &InvalidatedRange) {
-        let newest = usize::from(self.count).wrapping_sub(1);
+        let newest = self.count().wrapping_sub(1);
         if let Some(newest) = self.ranges.get_mut(newest) {
             newest.join(range);
         }
@@ -172,14 +180,14 @@ impl Invalidation {
     /// Asks for everything from now on, and remembers one range, which covers all that changed.
     pub(crate) fn ask_for_everything(&mut self, all: InvalidatedRange) {
         self.push_first(all);
-        self.everything = true;
+        self.asked |= EVERYTHING;
     }
 
     /// The ranges that were pushed, one that covers them where everything is asked for.
     #[inline]
     pub(crate) fn pushed(&self) -> &[InvalidatedRange] {
         self.ranges
-            .get(..usize::from(self.count))
+            .get(..self.count())
             .unwrap_or_default()
     }
 
@@ -202,14 +210,14 @@ impl Invalidation {
     #[inline]
     #[must_use]
     pub const fn covers_everything(&self) -> bool {
-        self.everything
+        self.asked & EVERYTHING != 0
     }
 
     /// The ranges, in the order in which they changed. Ranges may overlap.
     #[inline]
     #[must_use]
     pub fn ranges(&self) -> &[InvalidatedRange] {
-        match self.everything {
+        match self.covers_everything() {
             true => &[],
             false => self.pushed(),
         }
