@@ -186,9 +186,7 @@ impl Invalidation {
     /// The ranges that were pushed, one that covers them where everything is asked for.
     #[inline]
     pub(crate) fn pushed(&self) -> &[InvalidatedRange] {
-        self.ranges
-            .get(..self.count())
-            .unwrap_or_default()
+        self.ranges.get(..self.count()).unwrap_or_default()
     }
 
     /// The address space.

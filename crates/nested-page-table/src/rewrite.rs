@@ -4,7 +4,6 @@
     reason = "reads entries that nobody writes with plain loads"
 )]
 
-use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use mapping_flags::MappingFlags;
@@ -60,10 +59,10 @@ impl<'f, F: Format> Rewrite<'f, F> {
             words.iter().for_each(|word| self.one_of_two_writers(word));
             return self.worst.take();
         }
-        let (chunks, rest) = words.as_chunks::<CHUNK>();
-        let mut chunks = chunks.iter();
-        while let Some(other) = self.first_unlike_the_last(&mut chunks) {
+        let (mut chunks, rest) = words.as_chunks::<CHUNK>();
+        while let [other, after @ ..] = self.chunks_like_the_last(chunks) {
             self.one_by_one(other);
+            chunks = after;
         }
         self.one_by_one(rest);
         self.worst.take()
@@ -74,29 +73,33 @@ impl<'f, F: Format> Rewrite<'f, F> {
         words.iter().for_each(|word| self.one(word));
     }
 
-    /// Rewrites the next chunks in which every entry has the attributes of the last leaf, and returns the
-    /// first that is no such, or `None` at the end.
+    /// Rewrites the first of `chunks`, those in which every entry has the attributes of the last leaf, and
+    /// returns the others, from the first on that is no such.
     #[inline]
-    fn first_unlike_the_last<'c>(
+    fn chunks_like_the_last<'c>(
         &mut self,
-        chunks: &mut slice::Iter<'c, [AtomicU64; CHUNK]>,
-    ) -> Option<&'c [AtomicU64; CHUNK]> {
+        chunks: &'c [[AtomicU64; CHUNK]],
+    ) -> &'c [[AtomicU64; CHUNK]] {
         // Copies, which no store to an entry keeps from staying in registers.
         let (mask, wanted, flipped) = (self.attribute_bits, self.attributes, self.flipped);
+        let mut count = 0;
         for chunk in chunks {
             // SAFETY: the hardware does not write entries of this format, as `all` has asked, and the
             // table is borrowed mutably by the edit.
             if !unsafe { words::all_have(chunk, mask, wanted) } {
-                return Some(chunk);
+                break;
             }
             if flipped != 0 {
                 for word in chunk {
                     word.store(word.load(Ordering::Relaxed) ^ flipped, Ordering::Relaxed);
                 }
-                self.worst = self.worst.max(self.change);
             }
+            count += 1;
         }
-        None
+        if count > 0 {
+            self.worst = self.worst.max(self.change);
+        }
+        chunks.get(count..).unwrap_or_default()
     }
 
     fn one(&mut self, word: &AtomicU64) {
