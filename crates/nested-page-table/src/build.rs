@@ -44,7 +44,9 @@ pub(crate) fn build<F: Format, H: TableHost>(
     let address = frames.pop()?;
     // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
     let words = unsafe { words::private(tables.frames(), address, FRAME_WORDS) };
-    fill(tables, level, words, &range, plan);
+    if fill(tables, level, words, &range, plan) {
+        return Some(tables.format.encode_table(address));
+    }
     let mut missing = false;
     let mut rest = slots(tables.geometry().shift(level), FRAME_WORDS, range);
     while let Some(slot) = rest.next() {
@@ -69,7 +71,7 @@ pub(crate) fn build<F: Format, H: TableHost>(
 }
 
 /// Fills a table: with leaves where the plan has leaves of `level`, all that `range` touches, and with
-/// absent entries elsewhere.
+/// absent entries elsewhere. Says whether that is all there is to do.
 #[inline]
 fn fill<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
@@ -77,14 +79,14 @@ fn fill<F: Format, H: TableHost>(
     words: &mut [u64],
     range: &GuestPhysRange,
     plan: &Plan,
-) {
+) -> bool {
     let geometry = tables.geometry();
     let index =
         |address: GuestPhysAddr| (address.as_u64() >> geometry.shift(level)) as usize % FRAME_WORDS;
     let (first, last) = (index(range.start()), index(range.last()));
     if level > plan.largest_leaf {
         words.fill(0);
-        return;
+        return false;
     }
     if let Some(before) = words.get_mut(..first) {
         clear(before);
@@ -104,6 +106,8 @@ fn fill<F: Format, H: TableHost>(
         *word = bits;
         bits = bits.wrapping_add(step);
     }
+    let below = geometry.entry_size(level) - 1;
+    (range.start().as_u64() | !range.last().as_u64()) & below == 0
 }
 
 /// Zeroes `words`, mostly none: the call of `memset` costs more than the question.

@@ -143,7 +143,11 @@ impl Invalidation {
     pub(crate) fn push_first(&mut self, range: InvalidatedRange) {
         let [first, ..] = &mut self.ranges;
         *first = range;
-        self.asked = 1;
+        // Where single pages come and go it mostly is: a comparison is cheaper than a store that waits
+        // behind others.
+        if self.asked != 1 {
+            self.asked = 1;
+        }
     }
 
     /// Adds a range to the first one: joins it to the newest if they touch and say the same, or puts it

@@ -52,15 +52,28 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
                 }
                 return Ok(());
             }
-            if !self.table.find_page(guest) {
-                return self.map_range(guest, host, flags);
+            if let Some(result) = self.map_elsewhere(guest, host, flags) {
+                return result;
             }
         }
     }
 
-    /// [`map`](Self::map), out of the way of the pages that take one store.
+    /// [`map`](Self::map), out of the way of the pages that take one store; or `None` if the page may
+    /// be one of them now.
     #[inline(never)]
-    pub(crate) fn map_range(
+    pub(crate) fn map_elsewhere(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Option<Result<(), MapError>> {
+        if self.table.find_page(&guest) {
+            return None;
+        }
+        Some(self.map_range(guest, host, flags))
+    }
+
+    fn map_range(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,

@@ -70,9 +70,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     }
 
     /// Remembers the directory over a page. Says whether it is worth while to try the page again.
-    #[inline(never)]
-    pub(crate) fn find_page(&mut self, guest: GuestPhysRange) -> bool {
-        is_page(&guest) && self.recent.find(&self.tables, guest.start())
+    pub(crate) fn find_page(&mut self, guest: &GuestPhysRange) -> bool {
+        is_page(guest) && self.recent.find(&self.tables, guest.start())
     }
 
     /// Remembers `flags`, which the format has accepted.

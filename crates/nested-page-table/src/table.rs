@@ -148,21 +148,22 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
                 release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
                 return Ok(());
             }
-            if !self.find_page(guest) {
-                return self.map_in_edit(guest, host, flags);
+            if let Some(result) = self.map_in_edit(guest, host, flags) {
+                return result;
             }
         }
     }
 
-    /// [`map`](Self::map), out of the way of the pages that take one store.
+    /// [`map`](Self::map), out of the way of the pages that take one store; or `None` if the page may
+    /// be one of them now.
     #[inline(never)]
     fn map_in_edit(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
-    ) -> Result<(), MapError> {
-        self.edit().map_range(guest, host, flags)
+    ) -> Option<Result<(), MapError>> {
+        self.edit().map_elsewhere(guest, host, flags)
     }
 
     /// [`Edit::unmap`] as an edit of its own: invalidated, and its tables given back, when it
@@ -179,16 +180,17 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
                 release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
                 return Ok(());
             }
-            if !self.find_page(guest) {
-                return self.unmap_in_edit(guest);
+            if let Some(result) = self.unmap_in_edit(guest) {
+                return result;
             }
         }
     }
 
-    /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
+    /// [`unmap`](Self::unmap), out of the way of the pages that take one store; or `None` if the page may
+    /// be one of them now.
     #[inline(never)]
-    fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        self.edit().unmap_range(guest)
+    fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Option<Result<(), UnmapError>> {
+        self.edit().unmap_elsewhere(guest)
     }
 
     /// [`Edit::unmap_reporting`] as an edit of its own.
@@ -201,7 +203,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
-        self.find_page(guest);
+        self.find_page(&guest);
         if self.gather.is_idle()
             && let Some(leaf) = self.take_page(&guest)
         {

@@ -40,15 +40,26 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
                 self.table.gather.add(removed_page(&guest));
                 return Ok(());
             }
-            if !self.table.find_page(guest) {
-                return self.unmap_range(guest);
+            if let Some(result) = self.unmap_elsewhere(guest) {
+                return result;
             }
         }
     }
 
-    /// [`unmap`](Self::unmap), out of the way of the pages that take one store.
+    /// [`unmap`](Self::unmap), out of the way of the pages that take one store; or `None` if the page
+    /// may be one of them now.
     #[inline(never)]
-    pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+    pub(crate) fn unmap_elsewhere(
+        &mut self,
+        guest: GuestPhysRange,
+    ) -> Option<Result<(), UnmapError>> {
+        if self.table.find_page(&guest) {
+            return None;
+        }
+        Some(self.unmap_range(guest))
+    }
+
+    fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
         self.remove(guest, Action::CLEAR)
     }
