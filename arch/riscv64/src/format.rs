@@ -218,7 +218,8 @@ impl Format for GStage {
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
         if level > Level::PAGE_4K && bits & 0xff == VALID {
             // Nothing stands beside V and the PPN.
-            return Entry::Table(HostPhysAddr::new((bits - VALID) << (12 - PPN_SHIFT)));
+            let address = bits.wrapping_sub(VALID) << (12 - PPN_SHIFT);
+            return Entry::Table(HostPhysAddr::new(address));
         }
         if bits & VALID == 0 {
             return Entry::Absent;
