@@ -7,6 +7,7 @@ use guest_addr::GuestPhysRange;
 use crate::format::Format;
 use crate::gather::Gather;
 use crate::host::TableHost;
+use crate::recent::Recent;
 use crate::release;
 use crate::table::NestedPageTable;
 use crate::tables::Tables;
@@ -45,6 +46,15 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
     pub(crate) fn parts(&mut self) -> (&Tables<F, H>, &mut Gather) {
         self.table.recent.forget();
         (&self.table.tables, &mut self.table.gather)
+    }
+
+    /// Remembers again what was remembered `before` [`parts`](Self::parts), unless a table was unlinked
+    /// and waits for its invalidation. None has been given back since.
+    #[inline]
+    pub(crate) fn recall(&mut self, before: Recent) {
+        if !self.table.gather.has_retired() {
+            self.table.recent = before;
+        }
     }
 
     /// Carries out the pending batch.

@@ -106,6 +106,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     }
 
     fn remove(&mut self, guest: GuestPhysRange, action: Action<'_>) -> Result<(), UnmapError> {
+        let before = self.table.recent;
         let (tables, gather) = self.parts();
         let top = tables.lowest_over(&guest);
         let frames = tables_at_edges(tables, top, guest);
@@ -114,6 +115,8 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
             return Err(UnmapError::OutOfMemory { frames });
         }
         operation.clear(top, guest);
+        drop(operation);
+        self.recall(before);
         Ok(())
     }
 }
