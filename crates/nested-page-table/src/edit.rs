@@ -7,7 +7,7 @@ use guest_addr::GuestPhysRange;
 use crate::format::Format;
 use crate::gather::Gather;
 use crate::host::TableHost;
-use crate::recent::Recent;
+use crate::recent::Remembered;
 use crate::release;
 use crate::table::NestedPageTable;
 use crate::tables::Tables;
@@ -48,12 +48,12 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
         (&self.table.tables, &mut self.table.gather)
     }
 
-    /// Remembers again what was remembered `before` [`parts`](Self::parts), unless a table was unlinked
-    /// and waits for its invalidation. None has been given back since.
+    /// Remembers the directory again that was remembered `before` [`parts`](Self::parts), unless a table
+    /// was unlinked and waits for its invalidation. None has been given back since.
     #[inline]
-    pub(crate) fn recall(&mut self, before: Recent) {
+    pub(crate) fn recall(&mut self, before: Remembered) {
         if !self.table.gather.has_retired() {
-            self.table.recent = before;
+            self.table.recent.recall(before);
         }
     }
 

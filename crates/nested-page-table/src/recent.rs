@@ -31,6 +31,12 @@ pub(crate) struct Recent {
     never_in_host: u64,
 }
 
+/// Of which GiB the directory was remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remembered {
+    gib: u64,
+}
+
 /// No address in units of 1 GiB, and no flags.
 const NOTHING: u64 = u64::MAX;
 
@@ -107,6 +113,19 @@ impl Recent {
     #[inline]
     pub(crate) fn forget(&mut self) {
         self.gib = NOTHING;
+    }
+
+    /// What is remembered, to be recalled after it was forgotten.
+    #[inline]
+    pub(crate) fn remembered(&self) -> Remembered {
+        Remembered { gib: self.gib }
+    }
+
+    /// Remembers the directory again that was forgotten, and was not unlinked. Nothing else was
+    /// remembered since.
+    #[inline]
+    pub(crate) fn recall(&mut self, before: Remembered) {
+        self.gib = before.gib;
     }
 }
 

@@ -104,13 +104,8 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
     }
 
     /// Invalidates the leaf `bits`, which was taken out of `entry`.
-    fn settle_broken(&mut self, level: Level, entry: &AtomicU64, bits: u64, slot: &Slot) {
-        let broken = Broken {
-            gather: self.gather,
-            entry,
-            bits,
-            range: InvalidatedRange::tables(slot.span(), Change::Removed),
-        };
+    fn settle_broken(&self, level: Level, entry: &AtomicU64, bits: u64, slot: &Slot) {
+        let broken = Broken { entry, bits };
         self.tables.format.publish();
         let range = InvalidatedRange::leaves(slot.span(), level, Change::Removed);
         let request = Invalidation::range(self.tables.space, Scope::AllCpus, range);
@@ -147,18 +142,15 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
     }
 }
 
-/// A leaf that was taken out. Should the host unwind, so that this is dropped, it returns, and its range
-/// waits for its invalidation like every other change.
-struct Broken<'g, 'e> {
-    gather: &'g mut Gather,
+/// A leaf that was taken out, and returns should the host unwind, so that this is dropped: as it was,
+/// which no CPU has to be told.
+struct Broken<'e> {
     entry: &'e AtomicU64,
     bits: u64,
-    range: InvalidatedRange,
 }
 
-impl Drop for Broken<'_, '_> {
+impl Drop for Broken<'_> {
     fn drop(&mut self) {
         self.entry.store(self.bits, Ordering::Release);
-        self.gather.add_part(self.range);
     }
 }

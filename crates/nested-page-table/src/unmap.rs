@@ -106,7 +106,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     }
 
     fn remove(&mut self, guest: GuestPhysRange, action: Action<'_>) -> Result<(), UnmapError> {
-        let before = self.table.recent;
+        let before = self.table.recent.remembered();
         let (tables, gather) = self.parts();
         let top = tables.lowest_over(&guest);
         let frames = tables_at_edges(tables, top, guest);

@@ -292,4 +292,82 @@ fn more_ranges_than_a_request_names_invalidate_everything() {
         Step::Single(map(0, BLOCK + 3 * PAGE, PAGE, F::READ_WRITE)),
         Step::Batch(holes.collect()),
     ]);
+    let variant = RISCV("sv39x4", 0);
+    let mut table = (variant.new_table)(variant.host).expect("a table");
+    let page = |number: u64| {
+        let start = GuestPhysAddr::new(2 * number * PAGE);
+        GuestPhysRange::from_start_size(start, PAGE).unwrap()
+    };
+    for count in [8_u64, 9, 20] {
+        for number in 0..count {
+            table.edit(&mut |edit| {
+                let mapped = edit.map(page(number), HostPhysAddr::new(GIB), F::READ_WRITE);
+                mapped.unwrap();
+            });
+        }
+        table.edit(&mut |edit| (0..count).for_each(|number| edit.unmap(page(number)).unwrap()));
+        let request = variant.host.requests().pop().expect("a request");
+        assert_eq!(request.covers_everything(), count > 8, "{count} ranges");
+        assert_eq!(request.ranges().len(), if count > 8 { 0 } else { 8 });
+    }
+    drop(table);
+    let request = variant.host.requests().pop().expect("a request");
+    assert!(request.covers_everything(), "{request:?}");
+}
+
+/// Where the walk of a page met the 2 MiB entries is remembered: no longer when that table is unlinked.
+#[test]
+fn a_page_is_mapped_anew_after_its_gib_was_unmapped() {
+    let page = |guest| map(guest, PAGE, 2 * GIB, F::READ_WRITE);
+    let unmap = |guest, size| Operation::Unmap { guest, size };
+    for gib in [0, GIB] {
+        let operations = vec![
+            page(gib),
+            page(gib + PAGE),
+            unmap(gib, GIB),
+            page(gib + PAGE),
+            unmap(gib + PAGE, PAGE),
+            unmap(0, 2 * GIB),
+            page(gib),
+        ];
+        singly(operations.clone());
+        everywhere(&[Step::Direct(operations.clone())]);
+        everywhere(&[Step::Batch(operations)]);
+    }
+}
+
+/// Each operation of an edit has a range of its own, whatever lies between two of them; those that touch
+/// share one.
+#[test]
+fn operations_of_an_edit_are_ranges_of_the_request() {
+    let variant = RISCV("sv39x4", 0);
+    let mut table = (variant.new_table)(variant.host).expect("a table");
+    let range = |start: u64, size| {
+        GuestPhysRange::from_start_size(GuestPhysAddr::new(start), size).unwrap()
+    };
+    let mut requested = |ranges: &[GuestPhysRange]| {
+        table.edit(&mut |edit| {
+            edit.map(range(0, 2 * BLOCK), HostPhysAddr::new(PAGE), F::READ_WRITE)
+                .unwrap();
+        });
+        table.edit(&mut |edit| {
+            for range in ranges {
+                edit.unmap(*range).unwrap();
+            }
+        });
+        let request = variant.host.requests().pop().expect("a request");
+        table.edit(&mut |edit| edit.unmap(range(0, 2 * BLOCK)).unwrap());
+        let ranges = request.ranges().iter();
+        ranges.map(|changed| changed.range).collect::<Vec<_>>()
+    };
+    let (first, second) = (range(0, 2 * PAGE), range(8 * PAGE, 3 * PAGE));
+    assert_eq!(requested(&[first, second]), [first, second]);
+    assert_eq!(requested(&[second, first]), [second, first]);
+    let touching = range(2 * PAGE, 2 * PAGE);
+    assert_eq!(requested(&[first, touching]), [range(0, 4 * PAGE)]);
+    // Leaves, and a table.
+    let table_of_pages = range(BLOCK, BLOCK);
+    let last_page = range(BLOCK - PAGE, PAGE);
+    let both = [last_page, table_of_pages];
+    assert_eq!(requested(&both), both);
 }

@@ -119,12 +119,14 @@ fn operation(limits: Limits) -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Single pages of two leaf tables in quick succession, mostly with the same flags, and now and then
-/// something that takes the tables away.
+/// Single pages of three leaf tables in two GiB, in quick succession, mostly with the same flags, and now
+/// and then something that takes the tables away, or those above them.
 fn pages() -> impl Strategy<Value = Vec<Operation>> {
     const BLOCK: u64 = 0x20_0000;
-    let page = prop::sample::select(vec![0_u64, 1, 2, 511, 512, 513]);
+    const GIB: u64 = 0x4000_0000;
+    let page = prop::sample::select(vec![0_u64, 1, 511, 512, 513, 0x4_0000, 0x4_0001]);
     let page = page.prop_map(|number| number * 0x1000);
+    let gib = (0..2_u64).prop_map(|number| number * GIB);
     let block = (0..2_u64).prop_map(|number| number * BLOCK);
     let flags = prop_oneof![
         4 => Just(MappingFlags::READ_WRITE),
@@ -146,6 +148,7 @@ fn pages() -> impl Strategy<Value = Vec<Operation>> {
         }),
         6 => page.prop_map(|guest| Operation::Unmap { guest, size: 0x1000 }),
         1 => block.clone().prop_map(|guest| Operation::Unmap { guest, size: BLOCK }),
+        1 => gib.prop_map(|guest| Operation::Unmap { guest, size: GIB }),
         1 => block.prop_map(|guest| Operation::Map {
             guest,
             size: BLOCK,
