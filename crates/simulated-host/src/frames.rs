@@ -338,6 +338,10 @@ unsafe impl<const PARTIAL_FREE: bool> HostFrames for SimulatedFrames<PARTIAL_FRE
         reason = "there is no pointer to return, and going on would be undefined behaviour"
     )]
     fn pointer(&self, address: HostPhysAddr) -> NonNull<u8> {
+        let frame = address.align_down_4k().as_u64();
+        if locked(&self.state).returned.contains(&frame) {
+            self.violations.report(Violation::UsedAfterFree { address });
+        }
         match self.memory.pointer(address) {
             Some(pointer) => pointer,
             None => panic!("no memory exists at host-physical {:#x}", address.as_u64()),

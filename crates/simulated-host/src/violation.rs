@@ -48,6 +48,11 @@ pub enum Violation {
         /// The number of frames that were given back.
         frames: u64,
     },
+    /// A pointer to a frame was asked for that had been given back.
+    UsedAfterFree {
+        /// The address.
+        address: HostPhysAddr,
+    },
     /// Memory was given back while a CPU had a cached pointer to it as a table.
     FreedWhileTable {
         /// The memory.

@@ -325,10 +325,11 @@ fn a_page_is_mapped_anew_after_its_gib_was_unmapped() {
             page(gib),
             page(gib + PAGE),
             unmap(gib, GIB),
+            page(gib + 2 * PAGE),
             page(gib + PAGE),
             unmap(gib + PAGE, PAGE),
             unmap(0, 2 * GIB),
-            page(gib),
+            page(gib + 3 * PAGE),
         ];
         singly(operations.clone());
         everywhere(&[Step::Direct(operations.clone())]);

@@ -156,6 +156,24 @@ fn parts_may_be_given_back_where_that_is_promised() {
 }
 
 #[test]
+fn the_use_of_a_frame_that_was_given_back_is_noticed() {
+    let rig = rig::<true>(Placement::FromZero);
+    let frame = rig.frames.alloc(1, 0x1000).unwrap();
+    let word = HostPhysAddr::new(frame.as_u64() + 8);
+    rig.frames.pointer(word);
+    rig.free(frame, 1);
+    assert_eq!(rig.violations.take(), []);
+    rig.frames.pointer(word);
+    assert_eq!(
+        rig.violations.take(),
+        [Violation::UsedAfterFree { address: word }]
+    );
+    assert_eq!(rig.frames.alloc(1, 0x1000), Some(frame));
+    rig.frames.pointer(word);
+    assert_eq!(rig.violations.take(), []);
+}
+
+#[test]
 fn bad_allocations_are_noticed() {
     let rig = rig::<true>(Placement::BelowBits(32));
     for (frames, alignment) in [(0, 0x1000), (1, 0x800), (1, 0x3000), (1, 0)] {
