@@ -1,6 +1,6 @@
 //! Mapping a range: survey and reserve first, then place what cannot fail.
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
@@ -88,15 +88,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         let (top, absent) = tables.lowest_for(&guest, plan.largest_leaf);
         let mut reserve = Reserve::on_demand(tables);
         if let Some(entry) = absent {
-            // Nothing can be in the way, and all becomes visible with one store. Tables are allocated
-            // as they are built, since nobody sees them until then.
-            let Some(bits) = build(tables, &mut reserve, top.level, guest, &plan) else {
-                let frames = tables_below(tables.geometry(), top.level, &guest, plan.largest_leaf);
-                return Err(MapError::OutOfMemory { frames });
-            };
-            entry.store(bits, Ordering::Release);
-            note_fresh(tables, gather, guest, true, &plan);
-            return Ok(());
+            return fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan);
         }
         let (survey, in_the_way) = survey(tables, top, guest, &plan);
         let frames = survey.frames;
@@ -115,6 +107,27 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         note_fresh(tables, gather, guest, frames > 0, &plan);
         Ok(())
     }
+}
+
+/// Maps what lies below one absent entry of `level`: nothing can be in the way, and all becomes
+/// visible with one store. Tables are allocated as they are built, since nobody sees them until then.
+#[inline]
+fn fill_absent<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    frames: &mut Reserve<'_, H::Frames>,
+    level: Level,
+    entry: &AtomicU64,
+    guest: GuestPhysRange,
+    plan: &Plan,
+) -> Result<(), MapError> {
+    let Some(bits) = build(tables, frames, level, guest, plan) else {
+        let frames = tables_below(tables.geometry(), level, &guest, plan.largest_leaf);
+        return Err(MapError::OutOfMemory { frames });
+    };
+    entry.store(bits, Ordering::Release);
+    note_fresh(tables, gather, guest, true, plan);
+    Ok(())
 }
 
 /// A mapping whose arguments were checked.
