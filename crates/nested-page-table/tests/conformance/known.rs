@@ -315,6 +315,24 @@ fn more_ranges_than_a_request_names_invalidate_everything() {
     assert!(request.covers_everything(), "{request:?}");
 }
 
+/// Leaf tables after the first are rewritten without a look at single leaves.
+#[test]
+fn every_table_that_loses_permissions_is_invalidated() {
+    singly(vec![
+        map(0, 3 * BLOCK, PAGE, F::READ_WRITE),
+        Operation::Protect {
+            guest: 0,
+            size: 3 * BLOCK,
+            flags: F::READ,
+        },
+        Operation::Protect {
+            guest: BLOCK / 2,
+            size: 2 * BLOCK,
+            flags: F::READ_WRITE,
+        },
+    ]);
+}
+
 /// Where the walk of a page met the 2 MiB entries is remembered: no longer when that table is unlinked.
 #[test]
 fn a_page_is_mapped_anew_after_its_gib_was_unmapped() {
