@@ -14,6 +14,10 @@ pub trait TableHost {
     /// Carries out `request`, and returns when **every CPU it addresses** has done so and no walk
     /// that began before can still use what was removed.
     ///
+    /// The stores to the tables come before the call, for this CPU. Before another CPU is asked to carry it
+    /// out, they have to be ordered before the question: by a release, or by what an interrupt to another
+    /// CPU takes anyway.
+    ///
     /// Called with the table borrowed mutably; it must not call back into the table.
     fn invalidate(&self, request: &Invalidation);
 }

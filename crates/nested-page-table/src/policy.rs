@@ -6,7 +6,8 @@ use crate::level::Level;
 
 /// A cap on the size of the leaves that a table makes, beyond what the hardware allows.
 ///
-/// Leaves that exist are not changed by a new policy until they are mapped, protected or split.
+/// Leaves that exist are not changed by a new policy until they are mapped anew or protected. What a split
+/// leaves of one is a level smaller, whatever the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeafPolicy {
     /// The highest level at which any leaf is made.
