@@ -88,7 +88,7 @@ fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, top: Table, range: Gues
 }
 
 /// Gives back `table` and all tables below, which no CPU can reach any more.
-#[inline]
+#[inline(always)]
 pub(crate) fn release_table<F: Format, H: TableHost>(tables: &Tables<F, H>, table: Table) {
     if table.level > Level::PAGE_4K {
         release_below(tables, table);
@@ -99,7 +99,8 @@ pub(crate) fn release_table<F: Format, H: TableHost>(tables: &Tables<F, H>, tabl
 }
 
 /// Gives back every table below `table`, which no CPU can reach any more. Leaf tables, most of a tree,
-/// are not looked at.
+/// are not looked at, and given back without a call of this for each.
+#[inline(never)]
 fn release_below<F: Format, H: TableHost>(tables: &Tables<F, H>, table: Table) {
     for entry in tables.entries(table) {
         if let Some(child) = table_of(tables, table.level, entry.load(Ordering::Relaxed)) {
