@@ -17,7 +17,8 @@ static END: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Safety
 ///
-/// It is memory that nobody else uses.
+/// - It is memory that nobody else uses.
+/// - It does not begin at 0, which stands for no frame.
 pub unsafe fn provide(start: u64, end: u64) {
     NEXT.store(start, Ordering::Relaxed);
     END.store(end, Ordering::Relaxed);

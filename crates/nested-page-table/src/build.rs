@@ -44,34 +44,44 @@ pub(crate) fn build<F: Format, H: TableHost>(
     let address = frames.pop()?;
     // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
     let words = unsafe { words::private(tables.frames(), address, FRAME_WORDS) };
-    if fill(tables, level, words, &range, plan) {
-        return Some(tables.format.encode_table(address));
-    }
-    let mut missing = false;
-    let mut rest = slots(tables.geometry().shift(level), FRAME_WORDS, range);
-    while let Some(slot) = rest.next() {
-        if plan.is_leaf(level, &slot) {
-            // So are all but the last, which may be cut.
-            rest.skip_to_last();
-        } else if let (Some(entry), Some(word)) = (
-            build(tables, frames, level, slot.portion(), plan),
-            words.get_mut(slot.index),
-        ) {
-            *word = entry;
-        } else {
-            missing = true;
-            break;
-        }
-    }
-    if missing {
+    let complete = fill(tables, level, words, &range, plan)
+        || build_below(tables, frames, level, words, range, plan);
+    if !complete {
         release::release_table(tables, Table { address, level });
         return None;
     }
     Some(tables.format.encode_table(address))
 }
 
+/// Builds the tables below `words`, the entries of `level`, where the plan has no leaves of this level.
+/// Says whether there were frames enough.
+#[inline]
+fn build_below<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    frames: &mut Reserve<'_, H::Frames>,
+    level: Level,
+    words: &mut [u64],
+    range: GuestPhysRange,
+    plan: &Plan,
+) -> bool {
+    let mut rest = slots(tables.geometry().shift(level), FRAME_WORDS, range);
+    while let Some(slot) = rest.next() {
+        if plan.is_leaf(level, &slot) {
+            // So are all but the last, which may be cut.
+            rest.skip_to_last();
+            continue;
+        }
+        let built = build(tables, frames, level, slot.portion(), plan);
+        let (Some(entry), Some(word)) = (built, words.get_mut(slot.index)) else {
+            return false;
+        };
+        *word = entry;
+    }
+    true
+}
+
 /// Fills a table: with leaves where the plan has leaves of `level`, all that `range` touches, and with
-/// absent entries elsewhere. Says whether that is all there is to do.
+/// absent entries elsewhere: every word is written. Says whether that is all there is to do.
 #[inline]
 fn fill<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
@@ -80,14 +90,14 @@ fn fill<F: Format, H: TableHost>(
     range: &GuestPhysRange,
     plan: &Plan,
 ) -> bool {
-    let geometry = tables.geometry();
-    let index =
-        |address: GuestPhysAddr| (address.as_u64() >> geometry.shift(level)) as usize % FRAME_WORDS;
-    let (first, last) = (index(range.start()), index(range.last()));
     if level > plan.largest_leaf {
         words.fill(0);
         return false;
     }
+    let geometry = tables.geometry();
+    let index =
+        |address: GuestPhysAddr| (address.as_u64() >> geometry.shift(level)) as usize % FRAME_WORDS;
+    let (first, last) = (index(range.start()), index(range.last()));
     if let Some(before) = words.get_mut(..first) {
         clear(before);
     }
@@ -95,12 +105,8 @@ fn fill<F: Format, H: TableHost>(
         clear(after);
     }
     // Where the range begins or ends within an entry, what stands there now is replaced by a table.
-    let mut bits = leaf_word(
-        tables,
-        level,
-        plan,
-        span_of(geometry, level, range.start()).start(),
-    );
+    let first_leaf = span_of(geometry, level, range.start()).start();
+    let mut bits = leaf_word(tables, level, plan, first_leaf);
     let step = leaf_step(tables, level);
     for word in words.get_mut(first..=last).unwrap_or_default() {
         *word = bits;

@@ -52,7 +52,7 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
     /// was unlinked and waits for its invalidation. None has been given back since.
     #[inline]
     pub(crate) fn recall(&mut self, before: Remembered) {
-        if !self.table.gather.has_retired() {
+        if !self.table.gather.has_retired_tables() {
             self.table.recent.recall(before);
         }
     }

@@ -20,10 +20,12 @@ pub(crate) struct Gather {
 const CHANGED: u8 = 1 << 0;
 /// Stores were made that walkers have to see.
 const STORED: u8 = 1 << 1;
-/// Entries hold notes that the sweep after the invalidation has to look at.
-const RETIRED: u8 = 1 << 2;
+/// Entries hold notes of tables, which the sweep after the invalidation has to look at.
+const RETIRED_TABLES: u8 = 1 << 2;
+/// Entries hold notes of leaves.
+const RETIRED_LEAVES: u8 = 1 << 3;
 /// The newest range is that of the operation under way.
-const PART: u8 = 1 << 3;
+const PART: u8 = 1 << 4;
 
 impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
@@ -39,10 +41,16 @@ impl Gather {
         self.noted |= STORED;
     }
 
-    /// Notes that entries in the ranges gathered hold notes for the sweep.
+    /// Notes that an entry in the ranges gathered holds the note of a table.
     #[inline]
-    pub(crate) fn note_retired(&mut self) {
-        self.noted |= RETIRED;
+    pub(crate) fn note_retired_table(&mut self) {
+        self.noted |= RETIRED_TABLES;
+    }
+
+    /// Notes that an entry in the ranges gathered holds the note of a leaf.
+    #[inline]
+    pub(crate) fn note_retired_leaf(&mut self) {
+        self.noted |= RETIRED_LEAVES;
     }
 
     /// Calls `invalidate` with a request for `changed`, where nothing was noted before. Should it unwind,
@@ -141,7 +149,19 @@ impl Gather {
     /// Whether entries hold notes.
     #[inline]
     pub(crate) fn has_retired(&self) -> bool {
-        self.noted & RETIRED != 0
+        self.noted & (RETIRED_TABLES | RETIRED_LEAVES) != 0
+    }
+
+    /// Whether entries hold notes of leaves, so that those of 4 KiB may.
+    #[inline]
+    pub(crate) fn has_retired_leaves(&self) -> bool {
+        self.noted & RETIRED_LEAVES != 0
+    }
+
+    /// Whether entries hold notes of tables.
+    #[inline]
+    pub(crate) fn has_retired_tables(&self) -> bool {
+        self.noted & RETIRED_TABLES != 0
     }
 
     /// Calls `invalidate` with what covers every change, if there was any.

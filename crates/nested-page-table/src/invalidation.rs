@@ -118,15 +118,11 @@ impl Invalidation {
             tables: false,
             change: Change::Fresh,
         };
-        // Zeros, one by one: a loop over them would end in another place, and be copied from there.
-        let ranges = [
-            unused, unused, unused, unused, unused, unused, unused, unused,
-        ];
         Self {
             space,
             scope,
             asked: EVERYTHING,
-            ranges,
+            ranges: [unused; Self::MAX_RANGES],
         }
     }
 
@@ -151,7 +147,8 @@ impl Invalidation {
     }
 
     /// Adds a range to the first one: joins it to the newest if they touch and say the same, or puts it
-    /// behind it if there is room. If there is none, asks for everything.
+    /// behind it if there is room. If there is none, asks for everything from then on, and makes one range
+    /// of all, behind which there is room again.
     pub(crate) fn push(&mut self, range: &InvalidatedRange) {
         let count = self.count();
         if let Some(newest) = self.ranges.get_mut(count.wrapping_sub(1))
@@ -187,7 +184,7 @@ impl Invalidation {
         self.asked |= EVERYTHING;
     }
 
-    /// The ranges that were pushed, one that covers them where everything is asked for.
+    /// Ranges that cover what was pushed, also where everything is asked for.
     #[inline]
     pub(crate) fn pushed(&self) -> &[InvalidatedRange] {
         self.ranges.get(..self.count()).unwrap_or_default()

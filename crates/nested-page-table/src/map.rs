@@ -239,7 +239,7 @@ fn unlink_empty<F: Format, H: TableHost>(
 pub(crate) fn retire_table(gather: &mut Gather, seen: &Seen<'_>, address: HostPhysAddr) {
     let note = Retired::Table(address).encode();
     seen.entry.store(note, Ordering::Relaxed);
-    gather.note_retired();
+    gather.note_retired_table();
     gather.add_part(InvalidatedRange::tables(seen.slot.span(), Change::Removed));
 }
 
@@ -311,8 +311,9 @@ fn place_pages<F: Format, H: TableHost>(
     plan: &Plan,
 ) {
     let mut bits = leaf_word(tables, table.level, plan, range.start());
+    let step = leaf_step(tables, table.level);
     for word in tables.entries_of(table, &range) {
         word.store(bits, Ordering::Relaxed);
-        bits = bits.wrapping_add(leaf_step(tables, table.level));
+        bits = bits.wrapping_add(step);
     }
 }

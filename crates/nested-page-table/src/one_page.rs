@@ -14,9 +14,9 @@ use crate::mapping::UnmappedLeaf;
 use crate::table::NestedPageTable;
 
 impl<F: Format, H: TableHost> NestedPageTable<F, H> {
-    /// Maps one page if its table is there and its directory remembered, its entry absent, and its
-    /// flags those of the last mapping: one store. Says whether it did; otherwise nothing was changed. Nothing pending
-    /// concerns the page.
+    /// Maps one page if its directory is remembered and its table there, its entry absent, and its flags
+    /// those of the last mapping: one store. Says whether it did; otherwise nothing was changed.
+    /// Nothing pending concerns the page.
     #[inline]
     pub(crate) fn store_page(
         &mut self,

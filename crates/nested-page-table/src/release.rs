@@ -53,8 +53,10 @@ fn invalidate<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &Gather) {
 /// Gives back the tables that were unlinked, and forgets what was gathered: it was invalidated.
 fn settle<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
     if gather.has_retired() {
+        let pages = gather.has_retired_leaves();
         for changed in gather.ranges() {
-            sweep(tables, tables.lowest_over(&changed.range), changed.range);
+            let top = tables.lowest_over(&changed.range);
+            sweep(tables, top, changed.range, pages);
         }
     }
     gather.clear();
@@ -74,8 +76,14 @@ pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
     }
 }
 
-/// Forgets the notes in the part `range` of `top`, and gives back the tables that they name.
-fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, top: Table, range: GuestPhysRange) {
+/// Forgets the notes in the part `range` of `top`, and gives back the tables that they name. Leaf tables,
+/// which have notes of leaves at most, are looked at only if `pages` says so.
+fn sweep<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    top: Table,
+    range: GuestPhysRange,
+    pages: bool,
+) {
     tables.pass(top, range, |seen| {
         if seen.found == Found::Absent && seen.bits != 0 {
             seen.entry.store(0, Ordering::Relaxed);
@@ -83,7 +91,10 @@ fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, top: Table, range: Gues
                 release_table(tables, table);
             }
         }
-        Next::Into
+        match seen.level {
+            Level::BLOCK_2M if !pages => Next::Over,
+            _ => Next::Into,
+        }
     });
 }
 

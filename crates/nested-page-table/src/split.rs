@@ -82,6 +82,8 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
     pub(crate) fn split(&mut self, seen: &Seen<'_>) {
         let (level, entry, slot) = (seen.level, seen.entry, &seen.slot);
         let rules = self.tables.format.rules();
+        // First: should the host unwind, what is put back has to be published like everything else.
+        self.gather.note_stored();
         let bits = if rules.break_before_make || rules.hardware_writes_entries {
             entry.swap(0, Ordering::AcqRel)
         } else {
@@ -93,9 +95,8 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
         if let Some(table) = self.split_table(level, bits, slot) {
             entry.store(table, Ordering::Release);
         }
-        self.gather.note_stored();
         if self.action.remembers {
-            self.gather.note_retired();
+            self.gather.note_retired_leaf();
         }
         if !rules.break_before_make || self.action.remembers {
             self.gather

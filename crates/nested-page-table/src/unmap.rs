@@ -170,7 +170,7 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
         if self.action.remembers {
             let bits = seen.entry.swap(0, Ordering::AcqRel);
             cleared = (self.action.apply)(seen.level, bits).unwrap_or(0);
-            self.gather.note_retired();
+            self.gather.note_retired_leaf();
         }
         seen.entry.store(cleared, Ordering::Relaxed);
         let range = seen.slot.span();

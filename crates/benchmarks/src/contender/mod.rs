@@ -29,8 +29,8 @@ pub(crate) enum Leaves {
 /// A page table, as far as the workloads use one: every call is one that a hypervisor would make, and
 /// is complete, invalidation and the return of tables included, when it returns.
 ///
-/// Every call is always inlined, whoever implements it: the clock is to see what stands behind it, and
-/// no other call.
+/// Every call of a contender is always inlined: the clock is to see what stands behind it, and no other
+/// call.
 pub(crate) trait PageTable: Sized {
     /// The name in reports.
     const NAME: &'static str;

@@ -191,6 +191,23 @@ fn a_host_that_unwinds_within_a_split_loses_no_change() {
     assert!(led_to(&table, 0x20_1000).is_some());
 }
 
+/// What a split took out and put back, when the host unwound, is published like every other store.
+#[test]
+fn a_leaf_that_is_put_back_is_published() {
+    let memory = Arc::new(SparseMemory::new());
+    let mut table = table(&memory);
+    let host = HostPhysAddr::new(0x4000_0000);
+    table
+        .map(range(0, 0x20_0000), host, MappingFlags::READ_WRITE)
+        .unwrap();
+    let before = PUBLISHED.get();
+    table.host().panics.set(true);
+    let unmapped = catch_unwind(AssertUnwindSafe(|| table.unmap(range(0, 0x1000))));
+    assert!(unmapped.is_err(), "the host did not panic");
+    assert_eq!(led_to(&table, 0), Some(host));
+    assert_eq!(PUBLISHED.get() - before, 2, "taken out, and put back");
+}
+
 fn led_to(table: &NestedPageTable<Watched, Host>, address: u64) -> Option<HostPhysAddr> {
     table.host_of(GuestPhysAddr::new(address))
 }
