@@ -271,8 +271,26 @@ impl World {
             let (accessed, dirty) = self.variant.reference.state(host.memory(), register, *gpa);
             assert!(accessed && (dirty || !write), "state of {gpa:#x} was lost");
         }
+        assert_eq!(self.notes(), [], "the invalidation has completed");
         host.machine().touch_all(register);
         assert_eq!(self.violations(), []);
+    }
+
+    /// The words of tables that no hardware takes for present, and are not zero. Present are those with one
+    /// of the bits 0, 1, 2 and 10, on any of the architectures.
+    fn notes(&self) -> Vec<HostPhysAddr> {
+        const PRESENT: u64 = 0b111 | 1 << 10;
+        let memory = self.variant.host.memory();
+        let frames = self.variant.host.simulated_frames().outstanding();
+        let words = frames.into_iter().flat_map(|frame| {
+            let words = (frame.as_u64()..).step_by(8).take(512);
+            words.map(HostPhysAddr::new)
+        });
+        let is_note = |word: &HostPhysAddr| {
+            let bits = memory.read(*word).expect("a frame is memory");
+            bits != 0 && bits & PRESENT == 0
+        };
+        words.filter(is_note).collect()
     }
 
     /// What went wrong. Guests map host pages at random here, the table's own included, so that a

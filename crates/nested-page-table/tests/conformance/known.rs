@@ -399,3 +399,20 @@ fn operations_of_an_edit_are_ranges_of_the_request() {
     let both = [last_page, table_of_pages];
     assert_eq!(requested(&both), both);
 }
+
+/// What was reported once is not reported again, with what is unmapped around it.
+#[test]
+fn a_leaf_is_reported_once() {
+    let report = |page: u64, pages: u64| Operation::UnmapReporting {
+        guest: page * PAGE,
+        size: pages * PAGE,
+    };
+    singly(vec![
+        map(0, 8 * PAGE, PAGE, F::READ_WRITE),
+        report(3, 2),
+        report(0, 8),
+        map(0, 2 * BLOCK, 0, F::READ_WRITE),
+        report(3, 2),
+        report(0, 1024),
+    ]);
+}
