@@ -91,18 +91,30 @@ impl InvalidatedRange {
     }
 }
 
+/// The ranges of a request that names none.
+const UNUSED: [InvalidatedRange; Invalidation::MAX_RANGES] = [InvalidatedRange {
+    range: match GuestPhysRange::from_start_last(GuestPhysAddr::ZERO, GuestPhysAddr::ZERO) {
+        Ok(range) => range,
+        Err(_) => unreachable!(),
+    },
+    level: None,
+    tables: false,
+    change: Change::Fresh,
+}; Invalidation::MAX_RANGES];
+
 /// Everything is asked for, whatever the ranges are.
 const EVERYTHING: u8 = 1 << 7;
 
 /// One request to forget cached translations of one address space.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Invalidation {
+    ranges: [InvalidatedRange; Self::MAX_RANGES],
     space: AddressSpaceId,
     scope: Scope,
     /// The number of ranges that were pushed, and [`EVERYTHING`]: one byte, since it is stored each time
     /// that a page is mapped or unmapped.
     asked: u8,
-    ranges: [InvalidatedRange; Self::MAX_RANGES],
 }
 
 impl Invalidation {
@@ -112,17 +124,11 @@ impl Invalidation {
     /// A request for every translation of `space`, table entries included.
     #[must_use]
     pub fn everything(space: AddressSpaceId, scope: Scope) -> Self {
-        let unused = InvalidatedRange {
-            range: GuestPhysRange::from(GuestPhysAddr::ZERO),
-            level: None,
-            tables: false,
-            change: Change::Fresh,
-        };
         Self {
             space,
             scope,
             asked: EVERYTHING,
-            ranges: [unused; Self::MAX_RANGES],
+            ranges: UNUSED,
         }
     }
 

@@ -61,7 +61,10 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
 
     fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
-        self.remove(guest, Action::CLEAR)
+        let before = self.table.recent.remembered();
+        self.remove(guest, Action::CLEAR)?;
+        self.recall(before);
+        Ok(())
     }
 
     /// [`unmap`](Self::unmap), which also invalidates at once and then calls `report` for each leaf
@@ -106,7 +109,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     }
 
     fn remove(&mut self, guest: GuestPhysRange, action: Action<'_>) -> Result<(), UnmapError> {
-        let before = self.table.recent.remembered();
         let (tables, gather) = self.parts();
         let top = tables.lowest_over(&guest);
         let frames = tables_at_edges(tables, top, guest);
@@ -115,8 +117,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
             return Err(UnmapError::OutOfMemory { frames });
         }
         operation.clear(top, guest);
-        drop(operation);
-        self.recall(before);
         Ok(())
     }
 }
