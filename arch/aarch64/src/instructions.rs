@@ -83,9 +83,7 @@ impl Stage2 {
     pub unsafe fn invalidate(&self, request: &Invalidation) {
         // SAFETY: the caller vouches for EL2.
         let current = unsafe { read_vttbr() };
-        let instructions = self.instructions_from(request, current);
-        // Not a loop: the iterator's own ones have no state to keep between two instructions.
-        instructions.for_each(|instruction| {
+        self.for_each_instruction(request, current, |instruction| {
             // SAFETY: the caller vouches for EL2 without TGE, for masked interrupts, for the errata
             // and for FEAT_TLBIRANGE where the format uses it; the sequence ends with the register
             // as it was and an ISB.

@@ -1,5 +1,7 @@
 //! The operands of address-wise TLB invalidations.
 
+use core::slice;
+
 use nested_page_table::{Change, InvalidatedRange};
 
 use crate::capabilities::Capabilities;
@@ -30,9 +32,15 @@ pub(crate) enum Operand {
     Range(u64),
 }
 
-/// The operands that together cover a range of pages, from its start to its end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operands {
+/// The operands that together cover the ranges of a request, each from its start to its end.
+pub(crate) struct Operands<'r> {
+    ranges: slice::Iter<'r, InvalidatedRange>,
+    capabilities: Capabilities,
+    rest: Rest,
+}
+
+/// What is left of a range.
+struct Rest {
     /// The number of the next 4 KiB page, and how many are left.
     page: u64,
     pages: u64,
@@ -40,20 +48,57 @@ pub(crate) struct Operands {
     step: u64,
     /// The architecture's number of the only level with leaves, or 0.
     leaf_level: u64,
-    ranges: bool,
 }
 
-impl Operands {
-    /// What invalidates `range`, or `None` where only the whole address space will do: a removed
-    /// table wants every leaf that was below it invalidated, whatever its level was, which is
-    /// affordable by range only.
-    pub(crate) fn new(range: &InvalidatedRange, capabilities: &Capabilities) -> Option<Self> {
-        let ranges = capabilities.tlb_range();
-        if range.change == Change::Fresh {
-            return Some(Self::covering(0, 0, 0, ranges));
+impl<'r> Operands<'r> {
+    /// The operands for `ranges`. Where no range operations exist, none of them concerns removed tables:
+    /// see [`exist_for`](Self::exist_for).
+    pub(crate) fn new(ranges: &'r [InvalidatedRange], capabilities: Capabilities) -> Self {
+        Self {
+            ranges: ranges.iter(),
+            capabilities,
+            rest: Rest::NOTHING,
         }
-        if range.tables && !ranges {
-            return None;
+    }
+
+    /// Whether operations by address will do for `range`. A removed table wants every leaf that was below
+    /// it invalidated, whatever its level was, which is affordable by range only.
+    pub(crate) fn exist_for(range: &InvalidatedRange, capabilities: &Capabilities) -> bool {
+        !range.tables || range.change == Change::Fresh || capabilities.tlb_range()
+    }
+}
+
+impl Iterator for Operands<'_> {
+    type Item = Operand;
+
+    // One copy serves those who count and those who execute.
+    #[inline(never)]
+    fn next(&mut self) -> Option<Operand> {
+        while self.rest.pages == 0 {
+            self.rest = Rest::of(self.ranges.next()?, &self.capabilities);
+        }
+        let (operand, covered) = match self.capabilities.tlb_range() {
+            true if self.rest.pages > self.rest.step => self.rest.range(),
+            _ => self.rest.single(),
+        };
+        self.rest.page += covered;
+        self.rest.pages -= covered;
+        Some(operand)
+    }
+}
+
+impl Rest {
+    const NOTHING: Self = Self {
+        page: 0,
+        pages: 0,
+        step: 0,
+        leaf_level: 0,
+    };
+
+    /// All of `range`. Fresh entries were in no TLB.
+    fn of(range: &InvalidatedRange, capabilities: &Capabilities) -> Self {
+        if range.change == Change::Fresh {
+            return Self::NOTHING;
         }
         // Leaves stand at levels 0 to 2 from below; the architecture calls them 3 to 1.
         let level = range.level.filter(|_| !range.tables);
@@ -62,19 +107,11 @@ impl Operands {
         let leaf_level = level.filter(|_| capabilities.tlb_level_hint());
         let first = (range.range.start().as_u64() >> 12) & !(step - 1);
         let last = (range.range.last().as_u64() >> 12) | (step - 1);
-        Some(Self {
-            leaf_level: leaf_level.map_or(0, |level| 3 - level),
-            ..Self::covering(first, last - first + 1, step, ranges)
-        })
-    }
-
-    const fn covering(page: u64, pages: u64, step: u64, ranges: bool) -> Self {
         Self {
-            page,
-            pages,
+            page: first,
+            pages: last - first + 1,
             step,
-            leaf_level: 0,
-            ranges,
+            leaf_level: leaf_level.map_or(0, |level| 3 - level),
         }
     }
 
@@ -99,20 +136,5 @@ impl Operands {
             | self.leaf_level << RANGE_TTL_SHIFT
             | self.page & PAGE_NUMBER;
         (Operand::Range(operand), units << unit_shift)
-    }
-}
-
-impl Iterator for Operands {
-    type Item = Operand;
-
-    fn next(&mut self) -> Option<Operand> {
-        let (operand, covered) = match self.pages {
-            0 => return None,
-            pages if !self.ranges || pages <= self.step => self.single(),
-            _ => self.range(),
-        };
-        self.page += covered;
-        self.pages -= covered;
-        Some(operand)
     }
 }

@@ -1,7 +1,5 @@
 //! Which instructions carry out an invalidation.
 
-use core::iter;
-
 use nested_page_table::{Invalidation, Scope};
 
 use crate::format::Stage2;
@@ -19,56 +17,8 @@ enum Reach {
     Everything,
 }
 
-/// The forms of the instructions that reach the CPUs of a scope.
-struct Forms {
-    publish: Instruction,
-    complete: Instruction,
-    single: fn(u64) -> Instruction,
-    range: fn(u64) -> Instruction,
-    stage1: Instruction,
-    everything: Instruction,
-}
-
-impl Forms {
-    fn of(scope: Scope) -> Self {
-        match scope {
-            Scope::AllCpus => Self {
-                publish: Instruction::DsbIshst,
-                complete: Instruction::DsbIsh,
-                single: Instruction::TlbiIpas2e1is,
-                range: Instruction::TlbiRipas2e1is,
-                stage1: Instruction::TlbiVmalle1is,
-                everything: Instruction::TlbiVmalls12e1is,
-            },
-            Scope::Local => Self {
-                publish: Instruction::DsbNshst,
-                complete: Instruction::DsbNsh,
-                single: Instruction::TlbiIpas2e1,
-                range: Instruction::TlbiRipas2e1,
-                stage1: Instruction::TlbiVmalle1,
-                everything: Instruction::TlbiVmalls12e1,
-            },
-        }
-    }
-
-    /// What follows the address-wise operations.
-    fn tail(&self, reach: Reach) -> [Option<Instruction>; 4] {
-        match reach {
-            Reach::Nothing => [None; 4],
-            // The first barrier is mandatory: a walk could otherwise combine the old stage-2 entry
-            // with stage 1 again after stage 1 was invalidated.
-            Reach::Addresses => {
-                [self.complete, self.stage1, self.complete, Instruction::Isb].map(Some)
-            }
-            Reach::Everything => [
-                Some(self.everything),
-                Some(self.complete),
-                Some(Instruction::Isb),
-                None,
-            ],
-        }
-    }
-}
+/// The most instructions of one sequence: barriers, a switch there and back, and the operations.
+const MAX_INSTRUCTIONS: usize = Stage2::MAX_ADDRESS_OPERATIONS + 10;
 
 impl Stage2 {
     /// The most address-wise operations that one request costs. What would take more invalidates the
@@ -107,60 +57,85 @@ impl Stage2 {
         request: &Invalidation,
         current_vttbr: u64,
     ) -> impl Iterator<Item = Instruction> {
-        let (reach, forms) = (self.reach(request), Forms::of(request.scope()));
-        let target = request.space().root_register;
-        let switches = reach != Reach::Nothing && target != current_vttbr;
-        // The barrier completes walks that the CPU began speculatively for the address space it
-        // leaves.
-        let enter = [
-            Instruction::DsbNsh,
-            Instruction::WriteVttbr(target),
-            Instruction::Isb,
-        ];
-        let leave = [Instruction::WriteVttbr(current_vttbr), Instruction::Isb];
-        iter::once(forms.publish)
-            .chain(enter.into_iter().filter(move |_| switches))
-            .chain(self.address_operations(request, reach, forms.single, forms.range))
-            .chain(forms.tail(reach).into_iter().flatten())
-            .chain(leave.into_iter().filter(move |_| switches))
+        let mut sequence = [None; MAX_INSTRUCTIONS];
+        let mut free = sequence.iter_mut();
+        self.for_each_instruction(request, current_vttbr, |instruction| {
+            if let Some(slot) = free.next() {
+                *slot = Some(instruction);
+            }
+        });
+        sequence.into_iter().flatten()
     }
 
-    fn address_operations(
+    /// Calls `run` with what [`instructions_from`](Self::instructions_from) lists.
+    #[inline(always)]
+    pub(crate) fn for_each_instruction(
         &self,
         request: &Invalidation,
-        reach: Reach,
-        single: fn(u64) -> Instruction,
-        range: fn(u64) -> Instruction,
-    ) -> impl Iterator<Item = Instruction> {
-        let ranges = match reach {
-            Reach::Addresses => request.ranges(),
-            _ => &[],
-        };
-        let operands = |range| Operands::new(range, &self.capabilities());
-        let operands = ranges.iter().filter_map(operands).flatten();
-        operands.map(move |operand| match operand {
-            Operand::Single(xt) => single(xt),
-            Operand::Range(xt) => range(xt),
-        })
+        current_vttbr: u64,
+        mut run: impl FnMut(Instruction),
+    ) {
+        let reach = self.reach(request);
+        let reaches_all = request.scope() == Scope::AllCpus;
+        let form = |all, local| if reaches_all { all } else { local };
+        run(form(Instruction::DsbIshst, Instruction::DsbNshst));
+        if reach == Reach::Nothing {
+            return;
+        }
+        let target = request.space().root_register;
+        let switches = target != current_vttbr;
+        if switches {
+            // Completes walks that the CPU began speculatively for the address space it leaves.
+            run(Instruction::DsbNsh);
+            run(Instruction::WriteVttbr(target));
+            run(Instruction::Isb);
+        }
+        if reach == Reach::Everything {
+            run(form(
+                Instruction::TlbiVmalls12e1is,
+                Instruction::TlbiVmalls12e1,
+            ));
+        } else {
+            for operand in self.operands(request) {
+                run(match operand {
+                    Operand::Single(xt) => {
+                        form(Instruction::TlbiIpas2e1is(xt), Instruction::TlbiIpas2e1(xt))
+                    }
+                    Operand::Range(xt) => form(
+                        Instruction::TlbiRipas2e1is(xt),
+                        Instruction::TlbiRipas2e1(xt),
+                    ),
+                });
+            }
+            // Mandatory: a walk could otherwise combine the old stage-2 entry with stage 1 again after
+            // stage 1 was invalidated.
+            run(form(Instruction::DsbIsh, Instruction::DsbNsh));
+            run(form(Instruction::TlbiVmalle1is, Instruction::TlbiVmalle1));
+        }
+        run(form(Instruction::DsbIsh, Instruction::DsbNsh));
+        run(Instruction::Isb);
+        if switches {
+            run(Instruction::WriteVttbr(current_vttbr));
+            run(Instruction::Isb);
+        }
+    }
+
+    fn operands<'r>(&self, request: &'r Invalidation) -> Operands<'r> {
+        Operands::new(request.ranges(), self.capabilities())
     }
 
     fn reach(&self, request: &Invalidation) -> Reach {
-        if request.covers_everything() {
+        let capabilities = self.capabilities();
+        let mut ranges = request.ranges().iter();
+        let by_address = ranges.all(|range| Operands::exist_for(range, &capabilities));
+        if request.covers_everything() || !by_address {
             return Reach::Everything;
         }
-        let mut left = Self::MAX_ADDRESS_OPERATIONS;
-        for range in request.ranges() {
-            let count = Operands::new(range, &self.capabilities())
-                .map(|operands| operands.take(left + 1).count());
-            match count.and_then(|count| left.checked_sub(count)) {
-                Some(rest) => left = rest,
-                None => return Reach::Everything,
-            }
-        }
-        if left == Self::MAX_ADDRESS_OPERATIONS {
-            Reach::Nothing
-        } else {
-            Reach::Addresses
+        let too_many = Self::MAX_ADDRESS_OPERATIONS + 1;
+        match self.operands(request).take(too_many).count() {
+            0 => Reach::Nothing,
+            count if count < too_many => Reach::Addresses,
+            _ => Reach::Everything,
         }
     }
 }
