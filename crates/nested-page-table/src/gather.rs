@@ -172,12 +172,10 @@ impl Gather {
         }
     }
 
-    /// Replaces all that was gathered by a request for every translation of the address space, in which
-    /// `all` is what was changed.
-    pub(crate) fn add_everything(&mut self, all: GuestPhysRange) {
-        self.noted |= CHANGED | STORED;
-        self.request
-            .ask_for_everything(InvalidatedRange::tables(all, Change::Removed));
+    /// A request for every translation of the address space, which covers all that was gathered.
+    pub(crate) fn everything(&mut self) -> &Invalidation {
+        self.request.ask_for_everything();
+        &self.request
     }
 
     /// The ranges that were changed.

@@ -167,7 +167,8 @@ impl Invalidation {
         } else {
             let mut all = *range;
             self.ranges.iter().for_each(|other| all.join(other));
-            self.ask_for_everything(all);
+            self.push_first(all);
+            self.ask_for_everything();
         }
     }
 
@@ -184,9 +185,8 @@ impl Invalidation {
         }
     }
 
-    /// Asks for everything from now on, and remembers one range, which covers all that changed.
-    pub(crate) fn ask_for_everything(&mut self, all: InvalidatedRange) {
-        self.push_first(all);
+    /// Asks for everything from now on, and keeps the ranges.
+    pub(crate) fn ask_for_everything(&mut self) {
         self.asked |= EVERYTHING;
     }
 

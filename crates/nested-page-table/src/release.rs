@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
-use guest_addr::GuestPhysRange;
+use guest_addr::{GuestPhysRange, HostPhysAddr};
 
 use crate::format::Format;
 use crate::frames::HostFrames;
@@ -15,7 +15,7 @@ use crate::mapping::UnmappedLeaf;
 use crate::pass::{Found, Next};
 use crate::report::report_all;
 use crate::retired::Retired;
-use crate::tables::{Table, Tables};
+use crate::tables::{Table, Tables, load};
 
 /// Publishes stores, invalidates everything gathered in one batch, and only then sweeps what changed
 /// for retired entries: tables are given back.
@@ -76,6 +76,34 @@ pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
     }
 }
 
+/// Empties the root, invalidates the address space, and gives back every table.
+///
+/// # Safety
+///
+/// - The tree is not used any more.
+pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+) {
+    let root = tables.root();
+    // Nothing present is left in the root, so that a walk which begins before the invalidation has
+    // completed finds nothing afterwards.
+    for entry in tables.entries(root) {
+        let table = table_of(tables, root.level, load(entry));
+        let note = table.map_or(0, |address| Retired::Table(address).encode());
+        entry.store(note, Ordering::Relaxed);
+    }
+    tables.format.publish();
+    tables.host.invalidate(gather.everything());
+    release_below(tables, root);
+    // SAFETY: the root is a run that `alloc` returned whole, no CPU has its translations any more, and by
+    // the caller's condition it is not used again.
+    unsafe {
+        let frames = tables.geometry().root_frames();
+        tables.frames().dealloc(root.address, frames);
+    }
+}
+
 /// Forgets the notes in the part `range` of `top`, and gives back the tables that they name. Leaf tables,
 /// which have notes of leaves at most, are looked at only if `pages` says so.
 fn sweep<F: Format, H: TableHost>(
@@ -87,8 +115,10 @@ fn sweep<F: Format, H: TableHost>(
     tables.pass(top, range, |seen| {
         if seen.found == Found::Absent && seen.bits != 0 {
             seen.entry.store(0, Ordering::Relaxed);
-            if let Some(table) = table_of(tables, seen.level, seen.bits) {
-                release_table(tables, table);
+            if let Some(level) = seen.level.below()
+                && let Some(Retired::Table(address)) = Retired::decode(seen.bits)
+            {
+                release_table(tables, Table { address, level });
             }
         }
         match seen.level {
@@ -113,9 +143,12 @@ pub(crate) fn release_table<F: Format, H: TableHost>(tables: &Tables<F, H>, tabl
 /// are not looked at, and given back without a call of this for each.
 #[inline(never)]
 fn release_below<F: Format, H: TableHost>(tables: &Tables<F, H>, table: Table) {
+    let Some(level) = table.level.below() else {
+        return;
+    };
     for entry in tables.entries(table) {
-        if let Some(child) = table_of(tables, table.level, entry.load(Ordering::Relaxed)) {
-            release_table(tables, child);
+        if let Some(address) = table_of(tables, table.level, load(entry)) {
+            release_table(tables, Table { address, level });
         }
     }
 }
@@ -126,14 +159,11 @@ fn table_of<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     level: Level,
     bits: u64,
-) -> Option<Table> {
-    let address = match tables.find(level, bits) {
-        Found::Table(address) => address,
-        Found::Leaf => return None,
-        Found::Absent => match Retired::decode(bits) {
-            Some(Retired::Table(address)) => address,
-            _ => return None,
-        },
-    };
-    tables.child(level, address)
+) -> Option<HostPhysAddr> {
+    match (tables.find(level, bits), Retired::decode(bits)) {
+        (Found::Table(address), _) | (Found::Absent, Some(Retired::Table(address))) => {
+            Some(address)
+        }
+        _ => None,
+    }
 }

@@ -1,7 +1,7 @@
 //! A nested page table and everything that only reads it.
 #![expect(
     unsafe_code,
-    reason = "gives back a root that cannot be used, clears a new one"
+    reason = "gives back a root that cannot be used, and the whole tree"
 )]
 
 use core::fmt;
@@ -23,7 +23,6 @@ use crate::one_page::removed_page;
 use crate::policy::LeafPolicy;
 use crate::recent::Recent;
 use crate::release;
-use crate::split::{Action, Operation};
 use crate::tables::Tables;
 
 /// A nested page table in the format `F`, with frames and invalidation from `H`.
@@ -267,19 +266,8 @@ fn new_root<H: HostFrames>(geometry: &Geometry, frames: &H) -> Result<HostPhysAd
 
 impl<F: Format, H: TableHost> Drop for NestedPageTable<F, H> {
     fn drop(&mut self) {
-        let (tables, gather) = (&self.tables, &mut self.gather);
-        let (root, all) = (tables.root(), tables.geometry().all_guest());
-        // Nothing present is left in the root, so that a walk which begins before the invalidation has
-        // completed finds nothing afterwards.
-        Operation::new(tables, gather, Action::CLEAR).clear(root, all);
-        gather.add_everything(all);
-        release::flush(tables, gather);
-        // SAFETY: the root is a run that `alloc` returned whole; no CPU has its translations any more,
-        // and the tree is not used after this.
-        unsafe {
-            let frames = tables.geometry().root_frames();
-            tables.frames().dealloc(root.address, frames);
-        }
+        // SAFETY: the tree is not used after this.
+        unsafe { release::release_tree(&self.tables, &mut self.gather) }
     }
 }
 
