@@ -104,6 +104,37 @@ impl<S: AddressSpace> AddressRange<S> {
         }
     }
 
+    /// The block of `1 << order` bytes, aligned to its size, that contains `address`. As in
+    /// [`u64::wrapping_shl`], the low six bits of `order` count.
+    #[inline]
+    #[must_use]
+    pub const fn block_at(address: Address<S>, order: u32) -> Self {
+        let below = block_mask(order);
+        Self {
+            start: Address::new(address.as_u64() & !below),
+            last: Address::new(address.as_u64() | below),
+        }
+    }
+
+    /// What the range has of the first aligned block of `1 << order` bytes that it touches, and what comes
+    /// after that. As in [`u64::wrapping_shl`], the low six bits of `order` count.
+    #[inline]
+    #[must_use]
+    pub const fn split_first_block(&self, order: u32) -> (Self, Option<Self>) {
+        let (start, last) = (self.start, self.last);
+        let block_last = Address::new(start.as_u64() | block_mask(order));
+        if block_last.as_u64() >= last.as_u64() {
+            return (*self, None);
+        }
+        let first = Self {
+            start,
+            last: block_last,
+        };
+        // Does not wrap: something lies behind it.
+        let start = Address::new(block_last.as_u64().wrapping_add(1));
+        (first, Some(Self { start, last }))
+    }
+
     /// The first byte.
     #[inline]
     #[must_use]
@@ -172,6 +203,15 @@ impl<S: AddressSpace> AddressRange<S> {
         (start <= last).then_some(Self { start, last })
     }
 
+    /// The smallest range that contains both, or `None` if that is all 2^64 bytes.
+    #[inline]
+    #[must_use]
+    pub fn hull(&self, other: &Self) -> Option<Self> {
+        let (start, last) = (self.start.min(other.start), self.last.max(other.last));
+        let is_whole_space = last.as_u64() - start.as_u64() == u64::MAX;
+        (!is_whole_space).then_some(Self { start, last })
+    }
+
     /// Whether the range begins and ends on 4 KiB boundaries.
     #[inline]
     #[must_use]
@@ -189,6 +229,12 @@ impl<S: AddressSpace> AddressRange<S> {
         let last = Address::new(self.last.as_u64() | (PAGE_SIZE_4K - 1));
         Self::from_start_last(self.start.align_down_4k(), last)
     }
+}
+
+/// The bits of an address that count within a block of `1 << order` bytes.
+#[inline]
+const fn block_mask(order: u32) -> u64 {
+    1_u64.wrapping_shl(order) - 1
 }
 
 /// The one byte at an address.

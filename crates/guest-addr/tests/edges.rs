@@ -12,6 +12,12 @@ fn edge() -> impl Strategy<Value = u64> {
     ]
 }
 
+/// The bytes from the lesser to the greater, if that is not all.
+fn between(a: u64, b: u64) -> Option<GuestPhysRange> {
+    let (start, last) = (GuestPhysAddr::new(a.min(b)), GuestPhysAddr::new(a.max(b)));
+    GuestPhysRange::from_start_last(start, last).ok()
+}
+
 const SPACE: u128 = 1 << 64;
 
 proptest! {
@@ -42,10 +48,7 @@ proptest! {
 
     #[test]
     fn overlap_and_intersection_agree(a in edge(), b in edge(), c in edge(), d in edge()) {
-        let range = |x: u64, y: u64| {
-            GuestPhysRange::from_start_last(GuestPhysAddr::new(x.min(y)), GuestPhysAddr::new(x.max(y)))
-        };
-        if let (Ok(first), Ok(second)) = (range(a, b), range(c, d)) {
+        if let (Some(first), Some(second)) = (between(a, b), between(c, d)) {
             let start = first.start().max(second.start());
             let last = first.last().min(second.last());
             prop_assert_eq!(first.overlaps(&second), start <= last);
@@ -54,6 +57,41 @@ proptest! {
                 first.is_followed_by(&second),
                 u128::from(first.last().as_u64()) + 1 == u128::from(second.start().as_u64())
             );
+        }
+    }
+
+    #[test]
+    fn the_hull_is_the_smallest_range_over_both(a in edge(), b in edge(), c in edge(), d in edge()) {
+        if let (Some(first), Some(second)) = (between(a, b), between(c, d)) {
+            let (least, greatest) = (a.min(b).min(c).min(d), a.max(b).max(c).max(d));
+            prop_assert_eq!(first.hull(&second), between(least, greatest));
+        }
+    }
+
+    #[test]
+    fn a_block_is_aligned_to_its_size(address in edge(), order in 0..64_u32) {
+        let size = 1_u128 << order;
+        let block = GuestPhysRange::block_at(GuestPhysAddr::new(address), order);
+        prop_assert_eq!(u128::from(block.start().as_u64()), u128::from(address) / size * size);
+        prop_assert_eq!(u128::from(block.size()), size);
+    }
+
+    #[test]
+    fn the_first_block_and_the_rest_make_up_the_range(a in edge(), b in edge(), order in 0..64_u32) {
+        if let Some(range) = between(a, b) {
+            let (first, rest) = range.split_first_block(order);
+            let size = 1_u128 << order;
+            let block_end = (u128::from(range.start().as_u64()) / size + 1) * size;
+            let end = (u128::from(range.last().as_u64()) + 1).min(block_end);
+            prop_assert_eq!(first.start(), range.start());
+            prop_assert_eq!(u128::from(first.last().as_u64()) + 1, end);
+            match rest {
+                Some(rest) => {
+                    prop_assert!(first.is_followed_by(&rest));
+                    prop_assert_eq!(rest.last(), range.last());
+                }
+                None => prop_assert_eq!(first.last(), range.last()),
+            }
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn build<F: Format, H: TableHost>(
             rest.skip_to_last();
             continue;
         }
-        let built = build(tables, frames, level, slot.portion(), plan);
+        let built = build(tables, frames, level, slot.portion, plan);
         let (Some(entry), Some(word)) = (built, words.get_mut(slot.index)) else {
             release::release_table(tables, Table { address, level });
             return None;

@@ -94,12 +94,13 @@ impl Gather {
         tables: bool,
         change: Change,
     ) {
-        self.request.push(&InvalidatedRange {
+        let changed = InvalidatedRange {
             range,
             level,
             tables,
             change,
-        });
+        };
+        self.request.push(&changed, false);
     }
 
     /// Begins an operation, the parts of which have nothing to do with what was added before.
@@ -112,12 +113,12 @@ impl Gather {
     /// only holes, so that it is no less precise than a list.
     #[inline(never)]
     pub(crate) fn add_part(&mut self, changed: InvalidatedRange) {
-        self.noted |= STORED;
-        if self.noted & PART == 0 {
-            self.add(changed);
-            self.noted |= PART;
+        let noted = self.noted;
+        self.noted |= CHANGED | STORED | PART;
+        if noted & CHANGED == 0 {
+            self.request.push_first(changed);
         } else {
-            self.request.join_to_newest(&changed);
+            self.request.push(&changed, noted & PART != 0);
         }
     }
 

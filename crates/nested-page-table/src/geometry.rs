@@ -5,7 +5,6 @@ use core::fmt;
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
 
 use crate::level::Level;
-use crate::slots::range_of;
 
 const PAGE_SHIFT: u8 = 12;
 /// A table below the root is a frame of 512 entries.
@@ -257,7 +256,7 @@ impl Geometry {
 
     /// Everything that the table can translate.
     pub(crate) fn all_guest(&self) -> GuestPhysRange {
-        range_of(0, self.last_guest().as_u64())
+        GuestPhysRange::block_at(GuestPhysAddr::ZERO, self.input_bits())
     }
 
     /// The last host-physical page that an entry can lead to: all bits that the address of a page may

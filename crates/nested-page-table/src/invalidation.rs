@@ -71,21 +71,23 @@ impl InvalidatedRange {
 
     /// Whether `other` touches this range and changed in the same way.
     fn is_continued_by(&self, other: &Self) -> bool {
-        let next = |range: GuestPhysRange| range.last().as_u64().saturating_add(1);
+        // Where nothing comes after a range, nothing continues it.
+        let next = |range: GuestPhysRange| range.last().as_u64().wrapping_add(1);
         let touching = other.range.start().as_u64() <= next(self.range)
             && self.range.start().as_u64() <= next(other.range);
-        let same_kind =
-            (self.level, self.tables, self.change) == (other.level, other.tables, other.change);
-        touching && same_kind
+        touching && self.kind() == other.kind() && self.change == other.change
+    }
+
+    /// The level of the leaves as a number, and others for leaves of several levels and for tables.
+    fn kind(&self) -> u8 {
+        let several = u8::MAX - u8::from(self.tables);
+        self.level.map_or(several, Level::number)
     }
 
     /// Makes this the smallest statement that covers `other` too.
-    #[inline(never)]
-    pub(crate) fn join(&mut self, other: &Self) {
-        let start = self.range.start().min(other.range.start());
-        let last = self.range.last().max(other.range.last());
-        self.range = GuestPhysRange::from_start_last(start, last).unwrap_or(self.range);
-        self.level = self.level.filter(|_| self.level == other.level);
+    fn join(&mut self, other: &Self) {
+        self.range = self.range.hull(&other.range).unwrap_or(self.range);
+        self.level = self.level.filter(|_| self.kind() == other.kind());
         self.tables |= other.tables;
         self.change = self.change.max(other.change);
     }
@@ -152,37 +154,28 @@ impl Invalidation {
         }
     }
 
-    /// Adds a range to the first one: joins it to the newest if they touch and say the same, or puts it
-    /// behind it if there is room. If there is none, asks for everything from then on, and makes one range
-    /// of all, behind which there is room again.
-    pub(crate) fn push(&mut self, range: &InvalidatedRange) {
+    /// Adds a range to those before: joins it to the newest if it is a part of the same, or if they touch and
+    /// say the same, or puts it behind it if there is room. If there is none, joins it too, and asks for
+    /// everything from then on.
+    pub(crate) fn push(&mut self, range: &InvalidatedRange, is_part: bool) {
         let count = self.count();
-        if let Some(newest) = self.ranges.get_mut(count.wrapping_sub(1))
-            && newest.is_continued_by(range)
-        {
+        let Some(newest) = self.ranges.get_mut(count.wrapping_sub(1)) else {
+            return self.push_first(*range);
+        };
+        if is_part || newest.is_continued_by(range) {
             newest.join(range);
+        } else if count == Self::MAX_RANGES {
+            newest.join(range);
+            self.ask_for_everything();
         } else if let Some(slot) = self.ranges.get_mut(count) {
             *slot = *range;
             self.asked += 1;
-        } else {
-            let mut all = *range;
-            self.ranges.iter().for_each(|other| all.join(other));
-            self.push_first(all);
-            self.ask_for_everything();
         }
     }
 
     #[inline]
     fn count(&self) -> usize {
         usize::from(self.asked & !EVERYTHING)
-    }
-
-    /// Widens the range that was pushed last.
-    pub(crate) fn join_to_newest(&mut self, range: &InvalidatedRange) {
-        let newest = self.count().wrapping_sub(1);
-        if let Some(newest) = self.ranges.get_mut(newest) {
-            newest.join(range);
-        }
     }
 
     /// Asks for everything from now on, and keeps the ranges.

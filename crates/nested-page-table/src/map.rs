@@ -201,7 +201,7 @@ fn survey<F: Format, H: TableHost>(
     let (mut survey, mut in_the_way) = (Survey::default(), None);
     tables.pass(top, range, |seen| match seen.found {
         Found::Absent => {
-            let (geometry, portion) = (tables.geometry(), seen.slot.portion());
+            let (geometry, portion) = (tables.geometry(), seen.slot.portion);
             survey.frames += tables_below(geometry, seen.level, &portion, plan.largest_leaf);
             Next::Over
         }
@@ -282,7 +282,7 @@ fn place<F: Format, H: TableHost>(
         return place_pages(tables, top, range, plan);
     }
     tables.pass(top, range, |seen| {
-        let (level, portion) = (seen.level, seen.slot.portion());
+        let (level, portion) = (seen.level, seen.slot.portion);
         match seen.found {
             Found::Table(_) if level > Level::BLOCK_2M => return Next::Into,
             Found::Table(address) => {

@@ -89,7 +89,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
                 (Next::Stop, _) => return false,
                 (Next::Into, Found::Table(address)) => {
                     if let Some(child) = self.child(level, address)
-                        && !self.pass_over(child, slot.portion(), look)
+                        && !self.pass_over(child, slot.portion, look)
                     {
                         return false;
                     }

@@ -108,7 +108,7 @@ fn survey<F: Format, H: TableHost>(
             return Next::Stop;
         }
         if flags != existing.flags && !(seen.slot.is_whole() && seen.level <= largest) {
-            let (geometry, portion) = (tables.geometry(), seen.slot.portion());
+            let (geometry, portion) = (tables.geometry(), seen.slot.portion);
             frames += tables_below(geometry, seen.level, &portion, largest);
         }
         Next::Over
@@ -129,7 +129,7 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
                 if seen.level > Level::BLOCK_2M {
                     return Next::Into;
                 }
-                let (level, portion) = (Level::PAGE_4K, seen.slot.portion());
+                let (level, portion) = (Level::PAGE_4K, seen.slot.portion);
                 let words = tables.entries_of(Table { address, level }, &portion);
                 self.protect_leaves(&mut pages, words, portion);
             } else if let Some(leaf) = tables.seen_leaf(seen)

@@ -10,30 +10,23 @@ use crate::level::Level;
 pub(crate) struct Slot {
     /// The index into the table.
     pub(crate) index: usize,
-    /// The first and the last byte that was asked for.
-    start: u64,
-    last: u64,
-    /// The address bits that the entry leaves to the levels below.
-    below: u64,
+    /// The part that was asked for.
+    pub(crate) portion: GuestPhysRange,
+    shift: u32,
 }
 
 impl Slot {
-    /// The part that was asked for.
-    #[inline]
-    pub(crate) fn portion(&self) -> GuestPhysRange {
-        range_of(self.start, self.last)
-    }
-
     /// The guest-physical range that the entry translates.
     #[inline]
     pub(crate) fn span(&self) -> GuestPhysRange {
-        range_of(self.start & !self.below, self.last | self.below)
+        GuestPhysRange::block_at(self.portion.start(), self.shift)
     }
 
     /// Whether the whole entry was asked for.
     #[inline]
     pub(crate) fn is_whole(&self) -> bool {
-        (self.start | !self.last) & self.below == 0
+        let below = (1 << self.shift) - 1;
+        (self.portion.start().as_u64() | !self.portion.last().as_u64()) & below == 0
     }
 }
 
@@ -43,8 +36,7 @@ impl Slot {
 #[inline]
 pub(crate) fn slots(shift: u32, count: usize, range: GuestPhysRange) -> Slots {
     Slots {
-        next: range.start().as_u64(),
-        last: range.last().as_u64(),
+        rest: Some(range),
         shift,
         index_mask: count.wrapping_sub(1),
     }
@@ -52,8 +44,7 @@ pub(crate) fn slots(shift: u32, count: usize, range: GuestPhysRange) -> Slots {
 
 /// An iterator over [`Slot`]s.
 pub(crate) struct Slots {
-    next: u64,
-    last: u64,
+    rest: Option<GuestPhysRange>,
     shift: u32,
     index_mask: usize,
 }
@@ -62,7 +53,10 @@ impl Slots {
     /// Passes over all entries that are left but the last one.
     #[inline]
     pub(crate) fn skip_to_last(&mut self) {
-        self.next = self.next.max(self.last >> self.shift << self.shift);
+        self.rest = self.rest.and_then(|rest| {
+            let last = GuestPhysRange::block_at(rest.last(), self.shift);
+            rest.intersection(&last)
+        });
     }
 }
 
@@ -71,19 +65,13 @@ impl Iterator for Slots {
 
     #[inline]
     fn next(&mut self) -> Option<Slot> {
-        let start = self.next;
-        if start > self.last {
-            return None;
-        }
-        let below = (1 << self.shift) - 1;
-        let span_last = start | below;
-        // A table translates at most 63 bits.
-        self.next = span_last.wrapping_add(1);
+        let (portion, rest) = self.rest?.split_first_block(self.shift);
+        self.rest = rest;
+        let number = portion.start().as_u64() >> self.shift;
         Some(Slot {
-            index: (start >> self.shift) as usize & self.index_mask,
-            start,
-            last: span_last.min(self.last),
-            below,
+            index: number as usize & self.index_mask,
+            portion,
+            shift: self.shift,
         })
     }
 }
@@ -91,16 +79,7 @@ impl Iterator for Slots {
 /// What the entry of `level` that translates `address` translates in all.
 #[inline]
 pub(crate) fn span_of(geometry: &Geometry, level: Level, address: GuestPhysAddr) -> GuestPhysRange {
-    let below = geometry.entry_size(level) - 1;
-    range_of(address.as_u64() & !below, address.as_u64() | below)
-}
-
-/// The bytes from `start` to `last`, which does not lie before it, and is at most 2^63 bytes away.
-#[inline]
-pub(crate) fn range_of(start: u64, last: u64) -> GuestPhysRange {
-    let start = GuestPhysAddr::new(start);
-    GuestPhysRange::from_start_last(start, GuestPhysAddr::new(last))
-        .unwrap_or(GuestPhysRange::from(start))
+    GuestPhysRange::block_at(address, geometry.shift(level))
 }
 
 /// The number of aligned spans of `1 << shift` bytes that `range` touches.

@@ -128,7 +128,7 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
             *word = next;
             next = next.wrapping_add(step);
         }
-        for inner in slots(geometry.shift(below), FRAME_WORDS, slot.portion()) {
+        for inner in slots(geometry.shift(below), FRAME_WORDS, slot.portion) {
             let word = words.get_mut(inner.index)?;
             let changed = match inner.is_whole() {
                 true => (self.action.apply)(below, *word),

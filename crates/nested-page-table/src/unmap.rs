@@ -136,7 +136,7 @@ fn tables_at_edges<F: Format, H: TableHost>(
             return Next::Over;
         }
         if seen.found == Found::Leaf {
-            let (geometry, portion) = (tables.geometry(), seen.slot.portion());
+            let (geometry, portion) = (tables.geometry(), seen.slot.portion);
             frames += tables_below(geometry, seen.level, &portion, seen.level);
         }
         match seen.level {
