@@ -208,7 +208,7 @@ impl<S: AddressSpace> AddressRange<S> {
     #[must_use]
     pub fn hull(&self, other: &Self) -> Option<Self> {
         let (start, last) = (self.start.min(other.start), self.last.max(other.last));
-        let is_whole_space = last.as_u64() - start.as_u64() == u64::MAX;
+        let is_whole_space = last.as_u64().wrapping_sub(start.as_u64()) == u64::MAX;
         (!is_whole_space).then_some(Self { start, last })
     }
 
@@ -234,7 +234,7 @@ impl<S: AddressSpace> AddressRange<S> {
 /// The bits of an address that count within a block of `1 << order` bytes.
 #[inline]
 const fn block_mask(order: u32) -> u64 {
-    1_u64.wrapping_shl(order) - 1
+    !u64::MAX.wrapping_shl(order)
 }
 
 /// The one byte at an address.
