@@ -205,7 +205,7 @@ impl Format for Stage2 {
             false if is_page_level || level > Level::BLOCK_1G => Entry::Absent,
             _ => {
                 // At most level 2 arrives here: 30 bits of offset.
-                let offset = (1 << (12 + 9 * u32::from(level.number()))) - 1;
+                let offset = (1 << level.shift()) - 1;
                 Entry::Leaf(Leaf {
                     address: HostPhysAddr::new(bits & ADDRESS & !offset),
                     flags: self.decode_flags(bits),

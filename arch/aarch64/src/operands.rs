@@ -2,7 +2,7 @@
 
 use core::slice;
 
-use nested_page_table::{Change, InvalidatedRange};
+use nested_page_table::{Change, InvalidatedRange, Level};
 
 use crate::capabilities::Capabilities;
 
@@ -100,18 +100,22 @@ impl Rest {
         if range.change == Change::Fresh {
             return Self::NOTHING;
         }
-        // Leaves stand at levels 0 to 2 from below; the architecture calls them 3 to 1.
         let level = range.level.filter(|_| !range.tables);
-        let level = level.map(|level| u64::from(level.number().min(2)));
-        let step = 1 << (9 * level.unwrap_or(0));
-        let leaf_level = level.filter(|_| capabilities.tlb_level_hint());
+        let level = level.map_or(Level::PAGE_4K, |level| level.min(Level::BLOCK_1G));
+        let step = 1_u64 << (level.shift() - 12);
         let first = (range.range.start().as_u64() >> 12) & !(step - 1);
         let last = (range.range.last().as_u64() >> 12) | (step - 1);
         Self {
             page: first,
             pages: last - first + 1,
             step,
-            leaf_level: leaf_level.map_or(0, |level| 3 - level),
+            leaf_level: match range.level {
+                Some(_) if !range.tables && capabilities.tlb_level_hint() => {
+                    // Leaves stand at levels 0 to 2 from below; the architecture calls them 3 to 1.
+                    u64::from(3 - level.number())
+                }
+                _ => 0,
+            },
         }
     }
 

@@ -153,8 +153,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn shift(&self, level: Level) -> u32 {
-        // At most 12 + 4 * 9.
-        (PAGE_SHIFT + FRAME_INDEX_BITS * level.number()) as u32
+        level.shift()
     }
 
     /// The bytes that an entry of `level` maps.
@@ -168,7 +167,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn index_bits(&self, level: Level) -> u32 {
-        if level.number() == self.root.number() {
+        if level.shift() == self.root.shift() {
             self.root_entries.trailing_zeros()
         } else {
             FRAME_INDEX_BITS as u32
@@ -179,7 +178,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn entries(&self, level: Level) -> usize {
-        if level.number() == self.root.number() {
+        if level.shift() == self.root.shift() {
             self.root_entries()
         } else {
             1 << FRAME_INDEX_BITS

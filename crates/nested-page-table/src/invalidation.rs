@@ -78,10 +78,10 @@ impl InvalidatedRange {
         touching && self.kind() == other.kind() && self.change == other.change
     }
 
-    /// The level of the leaves as a number, and others for leaves of several levels and for tables.
-    fn kind(&self) -> u8 {
-        let several = u8::MAX - u8::from(self.tables);
-        self.level.map_or(several, Level::number)
+    /// A number for the level of the leaves, and others for leaves of several levels and for tables.
+    fn kind(&self) -> u32 {
+        let several = u32::from(self.tables);
+        self.level.map_or(several, Level::shift)
     }
 
     /// Makes this the smallest statement that covers `other` too.
