@@ -46,12 +46,10 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         let top = tables.lowest_over(&guest);
         let largest = tables.policy.largest_for(permissions);
         let frames = survey(tables, top, guest, permissions, largest)?;
-        let apply = |level: Level, bits| {
-            (level <= largest).then(|| tables.format.with_permissions(level, bits, permissions))
-        };
-        let action = Action {
-            apply: &apply,
-            remembers: false,
+        let action = Permit {
+            format: &tables.format,
+            permissions,
+            largest,
         };
         let mut operation = Operation::new(tables, gather, action);
         if !operation.reserve.take(frames) {
@@ -116,7 +114,20 @@ fn survey<F: Format, H: TableHost>(
     refused.map_or(Ok(frames), Err)
 }
 
-impl<F: Format, H: TableHost> Operation<'_, F, H> {
+/// Leaves of at most a level get permissions.
+struct Permit<'f, F> {
+    format: &'f F,
+    permissions: MappingFlags,
+    largest: Level,
+}
+
+impl<F: Format> Action for Permit<'_, F> {
+    fn apply(&self, level: Level, bits: u64) -> Option<u64> {
+        (level <= self.largest).then(|| self.format.with_permissions(level, bits, self.permissions))
+    }
+}
+
+impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     /// Changes the permissions in the part `range` of `top`, in leaves of at most `largest`.
     fn protect(&mut self, top: Table, range: GuestPhysRange, flags: MappingFlags, largest: Level) {
         let (tables, format) = (self.tables, &self.tables.format);

@@ -20,20 +20,22 @@ use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
 
 /// What happens to the leaves in the range of an operation.
-#[derive(Clone, Copy)]
-pub(crate) struct Action<'a> {
-    /// What the leaf `bits` of a level becomes, or `None` if it has to be split first.
-    pub(crate) apply: &'a dyn Fn(Level, u64) -> Option<u64>,
+pub(crate) trait Action {
     /// Whether the leaves leave notes, to be reported.
-    pub(crate) remembers: bool,
+    const REMEMBERS: bool = false;
+
+    /// What the leaf `bits` of a level becomes, or `None` if it has to be split first.
+    fn apply(&self, level: Level, bits: u64) -> Option<u64>;
 }
 
-impl Action<'_> {
-    /// The leaves become absent.
-    pub(crate) const CLEAR: Self = Self {
-        apply: &|_, _| Some(0),
-        remembers: false,
-    };
+/// The leaves become absent.
+pub(crate) struct Clear;
+
+impl Action for Clear {
+    #[inline]
+    fn apply(&self, _level: Level, _bits: u64) -> Option<u64> {
+        Some(0)
+    }
 }
 
 /// The note for the leaf `bits`.
@@ -50,20 +52,16 @@ pub(crate) fn retired_word<F: Format>(format: &F, level: Level, bits: u64) -> u6
 }
 
 /// One operation under way: what it does, and what it has for that.
-pub(crate) struct Operation<'a, F: Format, H: TableHost> {
+pub(crate) struct Operation<'a, F: Format, H: TableHost, A> {
     pub(crate) tables: &'a Tables<F, H>,
     pub(crate) gather: &'a mut Gather,
     pub(crate) reserve: Reserve<'a, H::Frames>,
-    pub(crate) action: Action<'a>,
+    pub(crate) action: A,
 }
 
-impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
+impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
     /// An operation that has done nothing, and has nothing in reserve.
-    pub(crate) fn new(
-        tables: &'a Tables<F, H>,
-        gather: &'a mut Gather,
-        action: Action<'a>,
-    ) -> Self {
+    pub(crate) fn new(tables: &'a Tables<F, H>, gather: &'a mut Gather, action: A) -> Self {
         gather.begin_operation();
         Self {
             tables,
@@ -95,10 +93,10 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
         if let Some(table) = self.split_table(level, bits, slot) {
             entry.store(table, Ordering::Release);
         }
-        if self.action.remembers {
+        if A::REMEMBERS {
             self.gather.note_retired_leaf();
         }
-        if !rules.break_before_make || self.action.remembers {
+        if !rules.break_before_make || A::REMEMBERS {
             self.gather
                 .add_part(InvalidatedRange::tables(slot.span(), Change::Removed));
         }
@@ -131,7 +129,7 @@ impl<'a, F: Format, H: TableHost> Operation<'a, F, H> {
         for inner in slots(geometry.shift(below), FRAME_WORDS, slot.portion) {
             let word = words.get_mut(inner.index)?;
             let changed = match inner.is_whole() {
-                true => (self.action.apply)(below, *word),
+                true => self.action.apply(below, *word),
                 false => None,
             };
             *word = match changed {

@@ -16,7 +16,7 @@ use crate::one_page::removed_page;
 use crate::pass::{Found, Next, Seen};
 use crate::release;
 use crate::slots::tables_below;
-use crate::split::{Action, Operation, retired_word};
+use crate::split::{Action, Clear, Operation, retired_word};
 use crate::tables::{Table, Tables};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -62,7 +62,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(&guest)?;
         let before = self.table.recent.remembered();
-        self.remove(guest, Action::CLEAR)?;
+        self.remove(guest, Clear)?;
         self.recall(before);
         Ok(())
     }
@@ -83,11 +83,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         self.check_unmap(&guest)?;
         self.flush();
         let format = *self.table.format();
-        let retire = Action {
-            apply: &|level, bits| Some(retired_word(&format, level, bits)),
-            remembers: true,
-        };
-        self.remove(guest, retire)?;
+        self.remove(guest, Retire { format })?;
         let (tables, gather) = self.parts();
         release::flush_reporting(tables, gather, &mut report);
         Ok(())
@@ -108,7 +104,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         Ok(())
     }
 
-    fn remove(&mut self, guest: GuestPhysRange, action: Action<'_>) -> Result<(), UnmapError> {
+    fn remove(&mut self, guest: GuestPhysRange, action: impl Action) -> Result<(), UnmapError> {
         let (tables, gather) = self.parts();
         let top = tables.lowest_over(&guest);
         let frames = tables_at_edges(tables, top, guest);
@@ -118,6 +114,19 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         }
         operation.clear(top, guest);
         Ok(())
+    }
+}
+
+/// The leaves become absent, and leave notes to be reported.
+struct Retire<F> {
+    format: F,
+}
+
+impl<F: Format> Action for Retire<F> {
+    const REMEMBERS: bool = true;
+
+    fn apply(&self, level: Level, bits: u64) -> Option<u64> {
+        Some(retired_word(&self.format, level, bits))
     }
 }
 
@@ -147,7 +156,7 @@ fn tables_at_edges<F: Format, H: TableHost>(
     frames
 }
 
-impl<F: Format, H: TableHost> Operation<'_, F, H> {
+impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     /// Clears the part `range` of `top`.
     pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
         let tables = self.tables;
@@ -167,9 +176,9 @@ impl<F: Format, H: TableHost> Operation<'_, F, H> {
 
     fn clear_leaf(&mut self, seen: &Seen<'_>) {
         let mut cleared = 0;
-        if self.action.remembers {
+        if A::REMEMBERS {
             let bits = seen.entry.swap(0, Ordering::AcqRel);
-            cleared = (self.action.apply)(seen.level, bits).unwrap_or(0);
+            cleared = self.action.apply(seen.level, bits).unwrap_or(0);
             self.gather.note_retired_leaf();
         }
         seen.entry.store(cleared, Ordering::Relaxed);
