@@ -35,7 +35,7 @@ pub(crate) fn leaf_step<F: Format, H: TableHost>(tables: &Tables<F, H>, level: L
 /// when there are no more frames; all that were taken are given back then.
 pub(crate) fn build<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    frames: &mut Reserve<'_, H::Frames>,
+    frames: &mut Reserve<'_, F, H>,
     parent: Level,
     range: GuestPhysRange,
     plan: &Plan,

@@ -67,7 +67,7 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
     #[inline]
     pub(crate) fn settle(&mut self, range: &GuestPhysRange) {
         if self.table.gather.overlaps(range) {
-            self.flush();
+            release::carry_out(&self.table.tables, &mut self.table.gather);
         }
     }
 }

@@ -100,7 +100,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         }
         if survey.replaces_tables {
             unlink_empty(tables, gather, top, guest, &plan);
-            release::flush(tables, gather);
+            release::carry_out(tables, gather);
         }
         fence(Ordering::Release);
         place(tables, &mut reserve, top, guest, &plan);
@@ -115,7 +115,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
 fn fill_absent<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
-    frames: &mut Reserve<'_, H::Frames>,
+    frames: &mut Reserve<'_, F, H>,
     level: Level,
     entry: &AtomicU64,
     guest: GuestPhysRange,
@@ -273,7 +273,7 @@ fn note_fresh<F: Format, H: TableHost>(
 /// Places the leaves of `range` in the live tables below `top`, building what is missing.
 fn place<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    reserve: &mut Reserve<'_, H::Frames>,
+    reserve: &mut Reserve<'_, F, H>,
     top: Table,
     range: GuestPhysRange,
     plan: &Plan,

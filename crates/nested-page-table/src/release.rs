@@ -26,8 +26,9 @@ pub(crate) fn flush<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut
     }
 }
 
+/// [`flush`], with something to carry out.
 #[inline(never)]
-fn carry_out<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
+pub(crate) fn carry_out<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
     invalidate(tables, gather);
     settle(tables, gather);
 }

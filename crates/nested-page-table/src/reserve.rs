@@ -8,7 +8,6 @@ use guest_addr::{HostPhysAddr, PAGE_SIZE_4K};
 
 use crate::format::Format;
 use crate::frames::HostFrames;
-use crate::geometry::Geometry;
 use crate::host::TableHost;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
@@ -17,9 +16,8 @@ use crate::words::{self, FRAME_WORDS};
 ///
 /// Invariant: `count` frames are on the stack, each from `frames` and used by nobody else; each but
 /// the last holds the address of the next one in the word that [`link_slot`] names.
-pub(crate) struct Reserve<'a, H: HostFrames> {
-    frames: &'a H,
-    geometry: &'a Geometry,
+pub(crate) struct Reserve<'a, F: Format, H: TableHost> {
+    tables: &'a Tables<F, H>,
     top: HostPhysAddr,
     count: u64,
     /// Whether an empty reserve takes frames from the host when it is asked for one.
@@ -32,18 +30,13 @@ fn link_slot(frame: HostPhysAddr) -> usize {
     (frame.as_u64() / PAGE_SIZE_4K) as usize % FRAME_WORDS
 }
 
-impl<'a, H: HostFrames> Reserve<'a, H> {
+impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
     /// An empty reserve, which gets each frame when it is asked for it: for tables that nobody sees
     /// until all of them are complete, or until it [`take`](Self::take)s what a change needs.
     #[inline]
-    pub(crate) fn on_demand<F, T>(tables: &'a Tables<F, T>) -> Self
-    where
-        F: Format,
-        T: TableHost<Frames = H>,
-    {
+    pub(crate) fn on_demand(tables: &'a Tables<F, H>) -> Self {
         Self {
-            frames: tables.frames(),
-            geometry: tables.geometry(),
+            tables,
             top: HostPhysAddr::ZERO,
             count: 0,
             refills: true,
@@ -68,18 +61,18 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
     /// width, is as good as none.
     #[inline(never)]
     fn allocate(&self) -> Option<HostPhysAddr> {
-        let frame = self.frames.alloc(1, PAGE_SIZE_4K)?;
-        if frame.is_aligned_4k() && self.geometry.holds_host_address(frame) {
+        let frame = self.tables.frames().alloc(1, PAGE_SIZE_4K)?;
+        if frame.is_aligned_4k() && self.tables.geometry().holds_host_address(frame) {
             return Some(frame);
         }
         // SAFETY: the frame was just handed out, and nobody has used it.
-        unsafe { self.frames.dealloc(frame, 1) };
+        unsafe { self.tables.frames().dealloc(frame, 1) };
         None
     }
 
     fn push(&mut self, frame: HostPhysAddr) {
         // SAFETY: the frame was just handed out by `frames`, and only the reserve knows it.
-        let words = unsafe { words::private(self.frames, frame, FRAME_WORDS) };
+        let words = unsafe { words::private(self.tables.frames(), frame, FRAME_WORDS) };
         if let Some(link) = words.get_mut(link_slot(frame)) {
             *link = self.top.as_u64();
         }
@@ -101,13 +94,13 @@ impl<'a, H: HostFrames> Reserve<'a, H> {
         self.count = self.count.checked_sub(1)?;
         let frame = self.top;
         // SAFETY: by the invariant the frame on top came from `frames` and is used by nobody else.
-        let words = unsafe { words::private(self.frames, frame, FRAME_WORDS) };
+        let words = unsafe { words::private(self.tables.frames(), frame, FRAME_WORDS) };
         self.top = HostPhysAddr::new(words.get(link_slot(frame)).copied().unwrap_or(0));
         Some(frame)
     }
 }
 
-impl<H: HostFrames> Drop for Reserve<'_, H> {
+impl<F: Format, H: TableHost> Drop for Reserve<'_, F, H> {
     #[inline]
     fn drop(&mut self) {
         if self.count > 0 {
@@ -116,14 +109,14 @@ impl<H: HostFrames> Drop for Reserve<'_, H> {
     }
 }
 
-impl<H: HostFrames> Reserve<'_, H> {
+impl<F: Format, H: TableHost> Reserve<'_, F, H> {
     #[cold]
     #[inline(never)]
     fn give_back(&mut self) {
         while let Some(frame) = self.take_top() {
             // SAFETY: the frame came from `alloc(1, _)` of `frames`; it was popped, so nobody uses
             // it, and it was never linked into a table.
-            unsafe { self.frames.dealloc(frame, 1) };
+            unsafe { self.tables.frames().dealloc(frame, 1) };
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn retired_word<F: Format>(format: &F, level: Level, bits: u64) -> u6
 pub(crate) struct Operation<'a, F: Format, H: TableHost, A> {
     pub(crate) tables: &'a Tables<F, H>,
     pub(crate) gather: &'a mut Gather,
-    pub(crate) reserve: Reserve<'a, H::Frames>,
+    pub(crate) reserve: Reserve<'a, F, H>,
     pub(crate) action: A,
 }
 
