@@ -27,8 +27,6 @@ pub struct Stage2 {
     write_back: u64,
     /// What makes a leaf writable when it is encoded.
     writable: u64,
-    /// Those bits of which one makes a leaf count as writable.
-    any_writable: u64,
     /// Where an executable leaf without `USER` executes.
     execute_without_user: u64,
 }
@@ -41,9 +39,11 @@ impl Stage2 {
     /// - [`ModeError::ExceedsPhysicalAddressRange`]: the mode's input is wider than the machine's
     ///   physical addresses, which the architecture forbids. (A start at level 0 also needs 44 bits
     ///   of physical address; the modes that start there have at least as many bits of input.)
-    pub fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
-        let geometry = mode.geometry(capabilities.physical_address_range())?;
-        let choose = |condition, yes, no| if condition { yes } else { no };
+    pub const fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
+        let geometry = match mode.geometry(capabilities.physical_address_range()) {
+            Ok(geometry) => geometry,
+            Err(error) => return Err(error),
+        };
         let dirty_tracking = capabilities.dirty_tracking();
         let preset = choose(capabilities.accessed_tracking(), 0, ACCESS_FLAG);
         Ok(Self {
@@ -57,7 +57,6 @@ impl Stage2 {
                 MEM_ATTR_WRITE_BACK,
             ),
             writable: choose(dirty_tracking, DIRTY_BIT_MODIFIER, WRITE),
-            any_writable: WRITE | choose(dirty_tracking, DIRTY_BIT_MODIFIER, 0),
             execute_without_user: choose(capabilities.user_execute_control(), EXECUTE_EL1_ONLY, 0),
         })
     }
@@ -127,7 +126,7 @@ impl Stage2 {
             }
         };
         when(bits & READ != 0, MappingFlags::READ)
-            | when(bits & self.any_writable != 0, MappingFlags::WRITE)
+            | when(bits & (self.writable | WRITE) != 0, MappingFlags::WRITE)
             | when(
                 bits & EXECUTE_NEVER != EXECUTE_NOWHERE,
                 MappingFlags::EXECUTE,
@@ -146,6 +145,13 @@ impl Stage2 {
         } else {
             MemoryType::Uncached
         }
+    }
+}
+
+const fn choose(condition: bool, yes: u64, no: u64) -> u64 {
+    match condition {
+        true => yes,
+        false => no,
     }
 }
 
@@ -217,7 +223,7 @@ impl Format for Stage2 {
     /// The low byte of a descriptor tells a table, which has no attributes, from all others.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
-        if level > Level::PAGE_4K && bits & 0xff == TABLE_OR_PAGE | VALID {
+        if level != Level::PAGE_4K && bits & 0xff == TABLE_OR_PAGE | VALID {
             // Nothing stands above the address.
             Entry::Table(HostPhysAddr::new(bits).align_down_4k())
         } else if bits & VALID == 0 {

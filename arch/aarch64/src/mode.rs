@@ -114,7 +114,7 @@ impl Mode {
     }
 
     /// The shape of this mode's table on a machine with `range`.
-    pub(crate) fn geometry(self, range: PhysicalAddressRange) -> Result<Geometry, ModeError> {
+    pub(crate) const fn geometry(self, range: PhysicalAddressRange) -> Result<Geometry, ModeError> {
         if self.input_bits > range.bits() {
             return Err(ModeError::ExceedsPhysicalAddressRange {
                 mode: self,
@@ -122,11 +122,15 @@ impl Mode {
             });
         }
         let (bits, output) = (self.input_bits, range.bits());
-        Ok(match bits {
+        let geometry = match bits {
             ..35 => Geometry::new(&[9, bits - 21], Level::BLOCK_2M, output),
             35..44 => Geometry::new(&[9, 9, bits - 30], Level::BLOCK_1G, output),
             44.. => Geometry::new(&[9, 9, 9, bits - 39], Level::BLOCK_1G, output),
-        }?)
+        };
+        match geometry {
+            Ok(geometry) => Ok(geometry),
+            Err(error) => Err(ModeError::Geometry(error)),
+        }
     }
 }
 

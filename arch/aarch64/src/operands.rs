@@ -35,7 +35,6 @@ pub(crate) enum Operand {
 /// The operands that together cover the ranges of a request, each from its start to its end.
 pub(crate) struct Operands<'r> {
     ranges: slice::Iter<'r, InvalidatedRange>,
-    capabilities: Capabilities,
     rest: Rest,
 }
 
@@ -53,10 +52,9 @@ struct Rest {
 impl<'r> Operands<'r> {
     /// The operands for `ranges`. Where no range operations exist, none of them concerns removed tables:
     /// see [`exist_for`](Self::exist_for).
-    pub(crate) fn new(ranges: &'r [InvalidatedRange], capabilities: Capabilities) -> Self {
+    pub(crate) fn new(ranges: &'r [InvalidatedRange]) -> Self {
         Self {
             ranges: ranges.iter(),
-            capabilities,
             rest: Rest::NOTHING,
         }
     }
@@ -68,16 +66,14 @@ impl<'r> Operands<'r> {
     }
 }
 
-impl Iterator for Operands<'_> {
-    type Item = Operand;
-
-    // One copy serves those who count and those who execute.
+impl Operands<'_> {
+    /// The next operand. One copy serves those who count and those who execute.
     #[inline(never)]
-    fn next(&mut self) -> Option<Operand> {
+    pub(crate) fn next(&mut self, capabilities: Capabilities) -> Option<Operand> {
         while self.rest.pages == 0 {
-            self.rest = Rest::of(self.ranges.next()?, &self.capabilities);
+            self.rest = Rest::of(self.ranges.next()?, &capabilities);
         }
-        let (operand, covered) = match self.capabilities.tlb_range() {
+        let (operand, covered) = match capabilities.tlb_range() {
             true if self.rest.pages > self.rest.step => self.rest.range(),
             _ => self.rest.single(),
         };

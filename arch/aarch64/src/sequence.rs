@@ -96,7 +96,8 @@ impl Stage2 {
                 Instruction::TlbiVmalls12e1,
             ));
         } else {
-            for operand in self.operands(request) {
+            let mut operands = Operands::new(request.ranges());
+            while let Some(operand) = operands.next(self.capabilities()) {
                 run(match operand {
                     Operand::Single(xt) => {
                         form(Instruction::TlbiIpas2e1is(xt), Instruction::TlbiIpas2e1(xt))
@@ -120,10 +121,6 @@ impl Stage2 {
         }
     }
 
-    fn operands<'r>(&self, request: &'r Invalidation) -> Operands<'r> {
-        Operands::new(request.ranges(), self.capabilities())
-    }
-
     fn reach(&self, request: &Invalidation) -> Reach {
         let capabilities = self.capabilities();
         let mut ranges = request.ranges().iter();
@@ -131,11 +128,17 @@ impl Stage2 {
         if request.covers_everything() || !by_address {
             return Reach::Everything;
         }
-        let too_many = Self::MAX_ADDRESS_OPERATIONS + 1;
-        match self.operands(request).take(too_many).count() {
+        let mut count = 0;
+        let mut operands = Operands::new(request.ranges());
+        while operands.next(capabilities).is_some() {
+            count += 1;
+            if count > Self::MAX_ADDRESS_OPERATIONS {
+                return Reach::Everything;
+            }
+        }
+        match count {
             0 => Reach::Nothing,
-            count if count < too_many => Reach::Addresses,
-            _ => Reach::Everything,
+            _ => Reach::Addresses,
         }
     }
 }

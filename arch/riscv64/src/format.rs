@@ -51,16 +51,19 @@ impl GStage {
     /// - [`ModeError::Unsupported`]: the machine lacks the mode.
     /// - [`ModeError::VmidBits`]: the VMIDs of `capabilities` are wider than 14 bits.
     /// - [`ModeError::Geometry`]: never for the published modes.
-    pub fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
+    pub const fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
         let largest = capabilities.largest_mode();
-        if mode > largest {
+        if mode.input_bits() > largest.input_bits() {
             return Err(ModeError::Unsupported { mode, largest });
         }
         let vmid_bits = capabilities.vmid_bits();
         if vmid_bits > VMIDMAX {
             return Err(ModeError::VmidBits { vmid_bits });
         }
-        let geometry = Geometry::new(mode.index_bits(), mode.largest_leaf(), OUTPUT_BITS)?;
+        let geometry = match Geometry::new(mode.index_bits(), mode.largest_leaf(), OUTPUT_BITS) {
+            Ok(geometry) => geometry,
+            Err(error) => return Err(ModeError::Geometry(error)),
+        };
         let (accessed, dirty) = match capabilities.accessed_dirty_tracking() {
             true => (0, 0),
             false => (ACCESSED, DIRTY),
@@ -216,7 +219,7 @@ impl Format for GStage {
     /// The low byte of an entry tells a table, in which only V is set, from all others.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
-        if level > Level::PAGE_4K && bits & 0xff == VALID {
+        if level != Level::PAGE_4K && bits & 0xff == VALID {
             // Nothing stands beside V and the PPN.
             let address = bits.wrapping_sub(VALID) << (12 - PPN_SHIFT);
             return Entry::Table(HostPhysAddr::new(address));

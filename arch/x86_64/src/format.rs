@@ -52,23 +52,28 @@ impl Ept {
     ///   than 32 or wider than 52 bits.
     /// - [`ModeError::LargestLeaf`]: the largest leaf of `capabilities` exceeds 1 GiB.
     /// - [`ModeError::Geometry`]: never for the published modes.
-    pub fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
+    pub const fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
         let largest = capabilities.largest_mode();
-        if mode > largest {
+        if mode.input_bits() > largest.input_bits() {
             return Err(ModeError::Unsupported { mode, largest });
         }
         let leaf = capabilities.largest_leaf();
-        if leaf > Level::BLOCK_1G {
+        if leaf.shift() > Level::BLOCK_1G.shift() {
             return Err(ModeError::LargestLeaf { leaf });
         }
         let physical_address_bits = capabilities.physical_address_bits();
-        let output_bits = u8::try_from(physical_address_bits)
-            .ok()
-            .filter(|bits| (32..=52).contains(bits))
-            .ok_or(ModeError::PhysicalAddressBits {
-                physical_address_bits,
-            })?;
-        let geometry = Geometry::new(mode.index_bits(), leaf, output_bits)?;
+        let output_bits = match physical_address_bits {
+            32..=52 => physical_address_bits as u8,
+            _ => {
+                return Err(ModeError::PhysicalAddressBits {
+                    physical_address_bits,
+                });
+            }
+        };
+        let geometry = match Geometry::new(mode.index_bits(), leaf, output_bits) {
+            Ok(geometry) => geometry,
+            Err(error) => return Err(ModeError::Geometry(error)),
+        };
         let (preset_accessed, preset_dirty) = match capabilities.accessed_dirty_tracking() {
             true => (0, 0),
             false => (ACCESSED, DIRTY),
@@ -241,7 +246,7 @@ impl Format for Ept {
     /// whether it is present, since what allows fetches in user mode allows them in supervisor mode.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
-        if level > Level::PAGE_4K && bits & 0xff == ACCESS {
+        if level != Level::PAGE_4K && bits & 0xff == ACCESS {
             // Nothing stands above the address.
             return Entry::Table(HostPhysAddr::new(bits).align_down_4k());
         }

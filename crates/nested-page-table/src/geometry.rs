@@ -79,37 +79,39 @@ impl Geometry {
     ///   offset exceeds 63, or a level below the root has other than 9 bits (a 4 KiB table).
     /// - [`GeometryError::LeafAboveRoot`]: `largest_leaf` is no level of the table.
     /// - [`GeometryError::OutputBits`]: `output_bits` is not between 12 and 56.
-    pub fn new(
+    pub const fn new(
         index_bits: &[u8],
         largest_leaf: Level,
         output_bits: u8,
     ) -> Result<Self, GeometryError> {
         let levels = index_bits.len();
-        let root = u8::try_from(levels)
-            .ok()
-            .and_then(|count| count.checked_sub(1))
-            .and_then(Level::new)
-            .ok_or(GeometryError::LevelCount { levels })?;
-        if largest_leaf > root {
-            return Err(GeometryError::LeafAboveRoot { leaf: largest_leaf });
-        }
-        if !(PAGE_SHIFT..=56).contains(&output_bits) {
-            return Err(GeometryError::OutputBits { output_bits });
-        }
         let [below_root @ .., root_bits] = index_bits else {
             return Err(GeometryError::LevelCount { levels });
         };
-        let wrong_size = below_root.iter().find(|&&bits| bits != FRAME_INDEX_BITS);
+        let Some(root) = root_above(below_root) else {
+            return Err(GeometryError::LevelCount { levels });
+        };
+        if largest_leaf.shift() > root.shift() {
+            return Err(GeometryError::LeafAboveRoot { leaf: largest_leaf });
+        }
+        if output_bits < PAGE_SHIFT || output_bits > 56 {
+            return Err(GeometryError::OutputBits { output_bits });
+        }
         let below_root_bits = PAGE_SHIFT + FRAME_INDEX_BITS * root.number();
+        let wrong_size = first_of_wrong_size(below_root);
         let wrong_root = *root_bits == 0 || *root_bits > 63 - below_root_bits;
-        if let Some(&index_bits) = wrong_size.or(wrong_root.then_some(root_bits)) {
+        let index_bits = match wrong_size {
+            None if wrong_root => Some(*root_bits),
+            _ => wrong_size,
+        };
+        if let Some(index_bits) = index_bits {
             return Err(GeometryError::IndexBits { index_bits });
         }
         Ok(Self {
             root,
-            root_entries: 1 << root_bits,
+            root_entries: 1 << *root_bits,
             largest_leaf,
-            input_bits: below_root_bits + root_bits,
+            input_bits: below_root_bits + *root_bits,
             output_bits,
         })
     }
@@ -271,4 +273,30 @@ impl Geometry {
     pub fn is_leaf_aligned(&self, level: Level, address: HostPhysAddr) -> bool {
         address.as_u64() & (self.entry_size(level) - 1) == 0
     }
+}
+
+/// The level of a root above tables with these index widths, or `None` if there are too many.
+const fn root_above(below_root: &[u8]) -> Option<Level> {
+    let mut root = Level::PAGE_4K;
+    let mut rest = below_root;
+    while let [_, above @ ..] = rest {
+        root = match root.above() {
+            Some(level) => level,
+            None => return None,
+        };
+        rest = above;
+    }
+    Some(root)
+}
+
+/// The first width that is not that of a frame.
+const fn first_of_wrong_size(below_root: &[u8]) -> Option<u8> {
+    let mut rest = below_root;
+    while let [index_bits, above @ ..] = rest {
+        if *index_bits != FRAME_INDEX_BITS {
+            return Some(*index_bits);
+        }
+        rest = above;
+    }
+    None
 }

@@ -33,6 +33,12 @@ mod consumer {
     #[cfg(target_arch = "x86_64")]
     const MODE: Mode = Mode::Ept4;
 
+    /// The machine is known when the program is compiled, as it is for the other libraries.
+    const FORMAT: Format = match Format::new(MODE, Capabilities::common()) {
+        Ok(format) => format,
+        Err(_) => panic!("the mode is not among the capabilities"),
+    };
+
     struct Frames;
 
     // SAFETY: the frames of the program are used by nobody else, and addresses are pointers.
@@ -61,7 +67,6 @@ mod consumer {
     }
 
     struct Host {
-        format: Format,
         frames: Frames,
     }
 
@@ -74,7 +79,7 @@ mod consumer {
 
         fn invalidate(&self, request: &Invalidation) {
             // SAFETY: the program is for a hypervisor that runs with the rights that it takes.
-            unsafe { self.format.invalidate(request) }
+            unsafe { FORMAT.invalidate(request) }
         }
     }
 
@@ -116,12 +121,11 @@ mod consumer {
     ) -> u64 {
         // SAFETY: the caller keeps the same conditions.
         unsafe { frames::provide(start, end) };
+        // Not `FORMAT`: a constant of that size is copied by a call of `memcpy`.
         let Ok(format) = Format::new(MODE, Capabilities::common()) else {
             return FAILURE;
         };
-        let frames = Frames;
-        let host = Host { format, frames };
-        let mut table = NestedPageTable::new(format, 1, host);
+        let mut table = NestedPageTable::new(format, 1, Host { frames: Frames });
         let Ok(table) = &mut table else {
             return FAILURE;
         };
