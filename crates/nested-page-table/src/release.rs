@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 
+use crate::entry::Entry;
 use crate::format::Format;
 use crate::frames::HostFrames;
 use crate::gather::Gather;
@@ -12,7 +13,7 @@ use crate::host::TableHost;
 use crate::invalidation::InvalidatedRange;
 use crate::level::Level;
 use crate::mapping::UnmappedLeaf;
-use crate::pass::{Found, Next};
+use crate::pass::Next;
 use crate::report::report_all;
 use crate::retired::Retired;
 use crate::tables::{Table, Tables, load};
@@ -114,12 +115,12 @@ fn sweep<F: Format, H: TableHost>(
     pages: bool,
 ) {
     tables.pass(top, range, |seen| {
-        if seen.found == Found::Absent && seen.bits != 0 {
+        if let Some(note) = Retired::decode(seen.bits) {
             seen.entry.store(0, Ordering::Relaxed);
-            if let Some(level) = seen.level.below()
-                && let Some(Retired::Table(address)) = Retired::decode(seen.bits)
+            if let Retired::Table(address) = note
+                && let Some(table) = tables.child(seen.level, address)
             {
-                release_table(tables, Table { address, level });
+                release_table(tables, table);
             }
         }
         match seen.level {
@@ -132,7 +133,7 @@ fn sweep<F: Format, H: TableHost>(
 /// Gives back `table` and all tables below, which no CPU can reach any more.
 #[inline(always)]
 pub(crate) fn release_table<F: Format, H: TableHost>(tables: &Tables<F, H>, table: Table) {
-    if table.level > Level::PAGE_4K {
+    if table.level != Level::PAGE_4K {
         release_below(tables, table);
     }
     // SAFETY: every table below a root is one frame from `alloc(1, _)`; its only entry is gone, and
@@ -161,10 +162,8 @@ fn table_of<F: Format, H: TableHost>(
     level: Level,
     bits: u64,
 ) -> Option<HostPhysAddr> {
-    match (tables.find(level, bits), Retired::decode(bits)) {
-        (Found::Table(address), _) | (Found::Absent, Some(Retired::Table(address))) => {
-            Some(address)
-        }
+    match (Retired::decode(bits), tables.format.decode_own(level, bits)) {
+        (Some(Retired::Table(address)), _) | (_, Entry::Table(address)) => Some(address),
         _ => None,
     }
 }

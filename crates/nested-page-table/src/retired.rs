@@ -7,6 +7,7 @@ use guest_addr::HostPhysAddr;
 
 const RETIRED: u64 = 1 << 3;
 const TABLE: u64 = 1 << 4;
+const TABLE_RETIRED: u64 = RETIRED | TABLE;
 const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const ADDRESS: u64 = 0x00ff_ffff_ffff_f000;
@@ -43,17 +44,17 @@ impl Retired {
         }
     }
 
-    /// The note in an entry that the format decodes as absent, if there is one.
+    /// The note in an entry, if there is one: present entries have another bit set.
     #[inline]
     pub(crate) const fn decode(bits: u64) -> Option<Self> {
         let address = HostPhysAddr::new(bits & ADDRESS);
-        match bits & (RETIRED | TABLE) {
+        match bits & !(ADDRESS | ACCESSED | DIRTY) {
             RETIRED => Some(Self::Leaf {
                 address,
                 accessed: bits & ACCESSED != 0,
                 dirty: bits & DIRTY != 0,
             }),
-            both if both == RETIRED | TABLE => Some(Self::Table(address)),
+            TABLE_RETIRED => Some(Self::Table(address)),
             _ => None,
         }
     }
