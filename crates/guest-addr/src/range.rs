@@ -185,7 +185,7 @@ impl<S: AddressSpace> AddressRange<S> {
     #[inline]
     #[must_use]
     pub const fn overlaps(&self, other: &Self) -> bool {
-        self.contains(other.start) || other.contains(self.start)
+        self.start.as_u64() <= other.last.as_u64() && other.start.as_u64() <= self.last.as_u64()
     }
 
     /// Whether `other` begins on the byte after this range.

@@ -83,19 +83,16 @@ pub(crate) fn span_of(geometry: &Geometry, level: Level, address: GuestPhysAddr)
 }
 
 /// The number of aligned spans of `1 << shift` bytes that `range` touches.
-pub(crate) fn touched_spans(range: &GuestPhysRange, shift: u32) -> u64 {
+fn touched_spans(range: &GuestPhysRange, shift: u32) -> u64 {
     (range.last().as_u64() >> shift) - (range.start().as_u64() >> shift) + 1
 }
 
-/// The number of aligned spans of `1 << shift` bytes that `range` touches and does not cover.
-pub(crate) fn partial_spans(range: &GuestPhysRange, shift: u32) -> u64 {
-    let below = (1_u64 << shift) - 1;
-    let cut_at_start = range.start().as_u64() & below != 0;
-    let cut_at_end = range.last().as_u64() & below != below;
-    match (cut_at_start, cut_at_end) {
-        (true, true) if touched_spans(range, shift) == 1 => 1,
-        (start, end) => u64::from(start) + u64::from(end),
-    }
+/// The number of aligned spans of `1 << shift` bytes that `range` covers. It has at most 63 bits.
+fn covered_spans(range: &GuestPhysRange, shift: u32) -> u64 {
+    let below = (1 << shift) - 1;
+    let first = (range.start().as_u64() + below) >> shift;
+    let end = (range.last().as_u64() + 1) >> shift;
+    end.saturating_sub(first)
 }
 
 /// The number of tables that it takes below an entry of `level` to give `portion` of it leaves of at
@@ -110,15 +107,10 @@ pub(crate) fn tables_below(
     let mut parent = level;
     while let Some(table) = parent.below() {
         let shift = geometry.shift(parent);
-        if table >= largest_leaf {
-            tables += touched_spans(portion, shift);
-        } else {
-            let partial = partial_spans(portion, shift);
-            if partial == 0 {
-                // Nor does it cut the smaller spans further down.
-                break;
-            }
-            tables += partial;
+        tables += touched_spans(portion, shift);
+        if table < largest_leaf {
+            // What is covered takes a leaf instead.
+            tables -= covered_spans(portion, shift);
         }
         parent = table;
     }
