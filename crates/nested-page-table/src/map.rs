@@ -178,7 +178,7 @@ impl Plan {
     /// Whether a leaf fills the slot of a table of `level`.
     #[inline]
     pub(crate) fn is_leaf(&self, level: Level, slot: &Slot) -> bool {
-        level <= self.largest_leaf && slot.is_whole()
+        level <= self.largest_leaf && slot.is_whole
     }
 }
 

@@ -105,7 +105,7 @@ fn survey<F: Format, H: TableHost>(
             refused = Some(ProtectError::Leaf { existing, reason });
             return Next::Stop;
         }
-        if flags != existing.flags && !(seen.slot.is_whole() && seen.level <= largest) {
+        if flags != existing.flags && !(seen.slot.is_whole && seen.level <= largest) {
             let (geometry, portion) = (tables.geometry(), seen.slot.portion);
             frames += tables_below(geometry, seen.level, &portion, largest);
         }
@@ -146,7 +146,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
             } else if let Some(leaf) = tables.seen_leaf(seen)
                 && leaf.flags.intersection(MappingFlags::PERMISSIONS) != flags
             {
-                if seen.slot.is_whole() && seen.level <= largest {
+                if seen.slot.is_whole && seen.level <= largest {
                     let words = core::slice::from_ref(seen.entry);
                     let mut leaves = Rewrite::new(format, seen.level, flags);
                     self.protect_leaves(&mut leaves, words, seen.slot.span());

@@ -12,6 +12,8 @@ pub(crate) struct Slot {
     pub(crate) index: usize,
     /// The part that was asked for.
     pub(crate) portion: GuestPhysRange,
+    /// Whether that is the whole entry.
+    pub(crate) is_whole: bool,
     shift: u32,
 }
 
@@ -20,13 +22,6 @@ impl Slot {
     #[inline]
     pub(crate) fn span(&self) -> GuestPhysRange {
         GuestPhysRange::block_at(self.portion.start(), self.shift)
-    }
-
-    /// Whether the whole entry was asked for.
-    #[inline]
-    pub(crate) fn is_whole(&self) -> bool {
-        let below = (1 << self.shift) - 1;
-        (self.portion.start().as_u64() | !self.portion.last().as_u64()) & below == 0
     }
 }
 
@@ -67,10 +62,12 @@ impl Iterator for Slots {
     fn next(&mut self) -> Option<Slot> {
         let (portion, rest) = self.rest?.split_first_block(self.shift);
         self.rest = rest;
-        let number = portion.start().as_u64() >> self.shift;
+        let (start, last) = (portion.start().as_u64(), portion.last().as_u64());
+        let below = (1 << self.shift) - 1;
         Some(Slot {
-            index: number as usize & self.index_mask,
+            index: (start >> self.shift) as usize & self.index_mask,
             portion,
+            is_whole: (start | !last) & below == 0,
             shift: self.shift,
         })
     }

@@ -128,7 +128,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         }
         for inner in slots(geometry.shift(below), FRAME_WORDS, slot.portion) {
             let word = words.get_mut(inner.index)?;
-            let changed = match inner.is_whole() {
+            let changed = match inner.is_whole {
                 true => self.action.apply(below, *word),
                 false => None,
             };

@@ -141,7 +141,7 @@ fn tables_at_edges<F: Format, H: TableHost>(
         return frames;
     }
     tables.pass(top, range, |seen| {
-        if seen.slot.is_whole() {
+        if seen.slot.is_whole {
             return Next::Over;
         }
         if seen.found == Found::Leaf {
@@ -161,7 +161,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
         let tables = self.tables;
         tables.pass(top, range, |seen| {
-            match (seen.found, seen.slot.is_whole()) {
+            match (seen.found, seen.slot.is_whole) {
                 (Found::Absent, _) => {}
                 (Found::Leaf, true) => self.clear_leaf(seen),
                 (Found::Leaf, false) => self.split(seen),
