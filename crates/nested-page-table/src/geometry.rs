@@ -7,8 +7,8 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
 use crate::level::Level;
 
 const PAGE_SHIFT: u8 = 12;
-/// A table below the root is a frame of 512 entries.
-const FRAME_INDEX_BITS: u8 = 9;
+/// The width of the index into a table below the root, a frame of 512 entries.
+const FRAME: u8 = 9;
 const ENTRY_SHIFT: u8 = 3;
 
 /// The shape of a nested page table, as numbers that a backend chooses once at construction.
@@ -88,7 +88,8 @@ impl Geometry {
         let [below_root @ .., root_bits] = index_bits else {
             return Err(GeometryError::LevelCount { levels });
         };
-        let Some(root) = root_above(below_root) else {
+        let number = below_root.len() as u8;
+        let (Some(root), ..=Level::COUNT) = (Level::new(number), levels) else {
             return Err(GeometryError::LevelCount { levels });
         };
         if largest_leaf.shift() > root.shift() {
@@ -97,8 +98,12 @@ impl Geometry {
         if output_bits < PAGE_SHIFT || output_bits > 56 {
             return Err(GeometryError::OutputBits { output_bits });
         }
-        let below_root_bits = PAGE_SHIFT + FRAME_INDEX_BITS * root.number();
-        let wrong_size = first_of_wrong_size(below_root);
+        let below_root_bits = root.shift() as u8;
+        // Patterns, which a compiler that knows the widths sees through.
+        let wrong_size = match below_root {
+            [] | [FRAME] | [FRAME, FRAME] | [FRAME, FRAME, FRAME] => None,
+            _ => first_of_wrong_size(below_root),
+        };
         let wrong_root = *root_bits == 0 || *root_bits > 63 - below_root_bits;
         let index_bits = match wrong_size {
             None if wrong_root => Some(*root_bits),
@@ -172,7 +177,7 @@ impl Geometry {
         if level.shift() == self.root.shift() {
             self.root_entries.trailing_zeros()
         } else {
-            FRAME_INDEX_BITS as u32
+            FRAME as u32
         }
     }
 
@@ -183,7 +188,7 @@ impl Geometry {
         if level.shift() == self.root.shift() {
             self.root_entries()
         } else {
-            1 << FRAME_INDEX_BITS
+            1 << FRAME
         }
     }
 
@@ -275,25 +280,11 @@ impl Geometry {
     }
 }
 
-/// The level of a root above tables with these index widths, or `None` if there are too many.
-const fn root_above(below_root: &[u8]) -> Option<Level> {
-    let mut root = Level::PAGE_4K;
-    let mut rest = below_root;
-    while let [_, above @ ..] = rest {
-        root = match root.above() {
-            Some(level) => level,
-            None => return None,
-        };
-        rest = above;
-    }
-    Some(root)
-}
-
 /// The first width that is not that of a frame.
 const fn first_of_wrong_size(below_root: &[u8]) -> Option<u8> {
     let mut rest = below_root;
     while let [index_bits, above @ ..] = rest {
-        if *index_bits != FRAME_INDEX_BITS {
+        if *index_bits != FRAME {
             return Some(*index_bits);
         }
         rest = above;
