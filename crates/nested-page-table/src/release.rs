@@ -162,8 +162,11 @@ fn table_of<F: Format, H: TableHost>(
     level: Level,
     bits: u64,
 ) -> Option<HostPhysAddr> {
-    match (Retired::decode(bits), tables.format.decode_own(level, bits)) {
-        (Some(Retired::Table(address)), _) | (_, Entry::Table(address)) => Some(address),
+    if let Entry::Table(address) = tables.format.decode_own(level, bits) {
+        return Some(address);
+    }
+    match Retired::decode(bits) {
+        Some(Retired::Table(address)) => Some(address),
         _ => None,
     }
 }
