@@ -44,7 +44,9 @@ pub(crate) fn build<F: Format, H: TableHost>(
     let address = frames.pop()?;
     // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
     let words = unsafe { words::private(tables.frames(), address, FRAME_WORDS) };
-    fill(tables, level, words, &range, plan);
+    if fill(tables, level, words, &range, plan) {
+        return Some(tables.format.encode_table(address));
+    }
     let mut rest = slots(tables.geometry().shift(level), FRAME_WORDS, range);
     while let Some(slot) = rest.next() {
         if plan.is_leaf(level, &slot) {
@@ -63,8 +65,8 @@ pub(crate) fn build<F: Format, H: TableHost>(
 }
 
 /// Fills a table of `level`: with leaves in all that `range` touches, if the plan has leaves of that level,
-/// and with absent entries elsewhere. Where the range begins or ends within an entry, a table takes the
-/// place of the leaf later.
+/// and with absent entries elsewhere: every word is written once. Where the range begins or ends within
+/// an entry, a table takes the place of the leaf later. Says whether there is none.
 #[inline]
 fn fill<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
@@ -72,22 +74,36 @@ fn fill<F: Format, H: TableHost>(
     words: &mut [u64],
     range: &GuestPhysRange,
     plan: &Plan,
-) {
+) -> bool {
     let geometry = tables.geometry();
     let index =
         |address: GuestPhysAddr| (address.as_u64() >> geometry.shift(level)) as usize % FRAME_WORDS;
-    let (first, last) = (index(range.start()), index(range.last()));
     let has_leaves = level <= plan.largest_leaf;
-    if !has_leaves || last - first < FRAME_WORDS - 1 {
-        words.fill(0);
+    let (first, end) = match has_leaves {
+        true => (index(range.start()), index(range.last()) + 1),
+        false => (FRAME_WORDS, FRAME_WORDS),
+    };
+    if let Some(before) = words.get_mut(..first) {
+        clear(before);
     }
-    if has_leaves {
-        let first_leaf = span_of(geometry, level, range.start()).start();
-        let mut bits = leaf_word(tables, level, plan, first_leaf);
-        let step = leaf_step(tables, level);
-        for word in words.get_mut(first..=last).unwrap_or_default() {
-            *word = bits;
-            bits = bits.wrapping_add(step);
-        }
+    if let Some(after) = words.get_mut(end..) {
+        clear(after);
+    }
+    let first_leaf = span_of(geometry, level, range.start()).start();
+    let mut bits = leaf_word(tables, level, plan, first_leaf);
+    let step = leaf_step(tables, level);
+    for word in words.get_mut(first..end).unwrap_or_default() {
+        *word = bits;
+        bits = bits.wrapping_add(step);
+    }
+    let below = geometry.entry_size(level) - 1;
+    has_leaves && (range.start().as_u64() | !range.last().as_u64()) & below == 0
+}
+
+/// Zeroes `words`, mostly none: the call of `memset` costs more than the question.
+#[inline]
+fn clear(words: &mut [u64]) {
+    if !words.is_empty() {
+        words.fill(0);
     }
 }

@@ -103,14 +103,11 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
 impl<F: Format, H: TableHost> Drop for Reserve<'_, F, H> {
     #[inline]
     fn drop(&mut self) {
-        if self.count > 0 {
-            self.give_back();
-        }
+        self.give_back();
     }
 }
 
 impl<F: Format, H: TableHost> Reserve<'_, F, H> {
-    #[cold]
     #[inline(never)]
     fn give_back(&mut self) {
         while let Some(frame) = self.take_top() {
