@@ -49,7 +49,7 @@ pub(crate) fn build<F: Format, H: TableHost>(
     }
     let mut rest = slots(tables.geometry().shift(level), FRAME_WORDS, range);
     while let Some(slot) = rest.next() {
-        if plan.is_leaf(level, &slot) {
+        if plan.is_leaf(level, slot.is_whole) {
             // So are all but the last, which may be cut.
             rest.skip_to_last();
             continue;

@@ -18,7 +18,7 @@ use crate::pass::{Found, Next, Seen};
 use crate::release;
 use crate::reserve::Reserve;
 use crate::retired::Retired;
-use crate::slots::{Slot, tables_below};
+use crate::slots::tables_below;
 use crate::tables::{Table, Tables};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -175,10 +175,10 @@ impl Plan {
         guest.as_u64().wrapping_add(self.delta)
     }
 
-    /// Whether a leaf fills the slot of a table of `level`.
+    /// Whether an entry of `level`, of which the whole was asked for or not, is to be a leaf.
     #[inline]
-    pub(crate) fn is_leaf(&self, level: Level, slot: &Slot) -> bool {
-        level <= self.largest_leaf && slot.is_whole
+    pub(crate) fn is_leaf(&self, level: Level, is_whole: bool) -> bool {
+        level <= self.largest_leaf && is_whole
     }
 }
 
@@ -201,7 +201,7 @@ fn survey<F: Format, H: TableHost>(
     let (mut survey, mut in_the_way) = (Survey::default(), None);
     tables.pass(top, range, |seen| match seen.found {
         Found::Absent => {
-            let (geometry, portion) = (tables.geometry(), seen.slot.portion);
+            let (geometry, portion) = (tables.geometry(), seen.portion);
             survey.frames += tables_below(geometry, seen.level, &portion, plan.largest_leaf);
             Next::Over
         }
@@ -210,7 +210,7 @@ fn survey<F: Format, H: TableHost>(
             Next::Stop
         }
         Found::Table(_) => {
-            survey.replaces_tables |= plan.is_leaf(seen.level, &seen.slot);
+            survey.replaces_tables |= plan.is_leaf(seen.level, seen.is_whole);
             Next::Into
         }
     });
@@ -227,7 +227,7 @@ fn unlink_empty<F: Format, H: TableHost>(
 ) {
     gather.begin_operation();
     tables.pass(top, range, |seen| match seen.found {
-        Found::Table(address) if plan.is_leaf(seen.level, &seen.slot) => {
+        Found::Table(address) if plan.is_leaf(seen.level, seen.is_whole) => {
             retire_table(gather, seen, address);
             Next::Over
         }
@@ -240,7 +240,7 @@ pub(crate) fn retire_table(gather: &mut Gather, seen: &Seen<'_>, address: HostPh
     let note = Retired::Table(address).encode();
     seen.entry.store(note, Ordering::Relaxed);
     gather.note_retired_table();
-    gather.add_part(InvalidatedRange::tables(seen.slot.span(), Change::Removed));
+    gather.add_part(InvalidatedRange::tables(seen.span(), Change::Removed));
 }
 
 /// Notes what a mapping of fresh entries needs.
@@ -282,14 +282,14 @@ fn place<F: Format, H: TableHost>(
         return place_pages(tables, top, range, plan);
     }
     tables.pass(top, range, |seen| {
-        let (level, portion) = (seen.level, seen.slot.portion);
+        let (level, portion) = (seen.level, seen.portion);
         match seen.found {
             Found::Table(_) if level > Level::BLOCK_2M => return Next::Into,
             Found::Table(address) => {
                 let level = Level::PAGE_4K;
                 place_pages(tables, Table { address, level }, portion, plan);
             }
-            _ if plan.is_leaf(level, &seen.slot) => {
+            _ if plan.is_leaf(level, seen.is_whole) => {
                 let leaf = leaf_word(tables, level, plan, portion.start());
                 seen.entry.store(leaf, Ordering::Relaxed);
             }

@@ -9,17 +9,27 @@ use crate::format::Format;
 use crate::host::TableHost;
 use crate::level::Level;
 use crate::mapping::Mapping;
-use crate::slots::{Slot, slots};
+use crate::slots::slots;
 use crate::tables::{Table, Tables, load};
 
 /// One entry on the way.
 pub(crate) struct Seen<'t> {
     pub(crate) level: Level,
-    pub(crate) slot: Slot,
+    /// The part of the entry that was asked for, and whether it is the whole.
+    pub(crate) portion: GuestPhysRange,
+    pub(crate) is_whole: bool,
     pub(crate) entry: &'t AtomicU64,
     /// The word that was found in the entry, and what it is.
     pub(crate) bits: u64,
     pub(crate) found: Found,
+}
+
+impl Seen<'_> {
+    /// The guest-physical range that the entry translates.
+    #[inline]
+    pub(crate) fn span(&self) -> GuestPhysRange {
+        GuestPhysRange::block_at(self.portion.start(), self.level.shift())
+    }
 }
 
 /// What an entry is.
@@ -80,7 +90,8 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             let found = self.find(level, bits);
             let seen = Seen {
                 level,
-                slot,
+                portion: slot.portion,
+                is_whole: slot.is_whole,
                 entry,
                 bits,
                 found,
@@ -114,7 +125,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     pub(crate) fn seen_leaf(&self, seen: &Seen<'_>) -> Option<Mapping> {
         match self.format.decode_own(seen.level, seen.bits) {
             Entry::Leaf(leaf) => Some(Mapping {
-                guest: seen.slot.span(),
+                guest: seen.span(),
                 host: leaf.address,
                 flags: leaf.flags,
                 level: seen.level,

@@ -105,8 +105,8 @@ fn survey<F: Format, H: TableHost>(
             refused = Some(ProtectError::Leaf { existing, reason });
             return Next::Stop;
         }
-        if flags != existing.flags && !(seen.slot.is_whole && seen.level <= largest) {
-            let (geometry, portion) = (tables.geometry(), seen.slot.portion);
+        if flags != existing.flags && !(seen.is_whole && seen.level <= largest) {
+            let (geometry, portion) = (tables.geometry(), seen.portion);
             frames += tables_below(geometry, seen.level, &portion, largest);
         }
         Next::Over
@@ -140,16 +140,16 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
                 if seen.level > Level::BLOCK_2M {
                     return Next::Into;
                 }
-                let (level, portion) = (Level::PAGE_4K, seen.slot.portion);
+                let (level, portion) = (Level::PAGE_4K, seen.portion);
                 let words = tables.entries_of(Table { address, level }, &portion);
                 self.protect_leaves(&mut pages, words, portion);
             } else if let Some(leaf) = tables.seen_leaf(seen)
                 && leaf.flags.intersection(MappingFlags::PERMISSIONS) != flags
             {
-                if seen.slot.is_whole && seen.level <= largest {
+                if seen.is_whole && seen.level <= largest {
                     let words = core::slice::from_ref(seen.entry);
                     let mut leaves = Rewrite::new(format, seen.level, flags);
-                    self.protect_leaves(&mut leaves, words, seen.slot.span());
+                    self.protect_leaves(&mut leaves, words, seen.span());
                 } else {
                     self.split(seen);
                 }

@@ -38,7 +38,7 @@ fn unlink_empty<F: Format, H: TableHost>(
             Found::Table(address) => tables.child(seen.level, address),
         };
         match child {
-            Some(child) if unlink_empty(tables, gather, child, seen.slot.span()) => {
+            Some(child) if unlink_empty(tables, gather, child, seen.span()) => {
                 retire_table(gather, seen, child.address);
             }
             _ => empty = false,

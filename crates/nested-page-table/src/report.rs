@@ -38,7 +38,7 @@ fn report_in<F: Format, H: TableHost>(
             Found::Leaf => 0,
             Found::Absent => seen.bits,
         };
-        let guest = seen.slot.span();
+        let guest = seen.span();
         match Retired::decode(note) {
             Some(Retired::Table(address)) => {
                 if let Some(child) = tables.child(seen.level, address) {

@@ -14,15 +14,6 @@ pub(crate) struct Slot {
     pub(crate) portion: GuestPhysRange,
     /// Whether that is the whole entry.
     pub(crate) is_whole: bool,
-    shift: u32,
-}
-
-impl Slot {
-    /// The guest-physical range that the entry translates.
-    #[inline]
-    pub(crate) fn span(&self) -> GuestPhysRange {
-        GuestPhysRange::block_at(self.portion.start(), self.shift)
-    }
 }
 
 /// The entries that `range` touches in a table of `count` entries that map `1 << shift` bytes each, in
@@ -68,7 +59,6 @@ impl Iterator for Slots {
             index: (start >> self.shift) as usize & self.index_mask,
             portion,
             is_whole: (start | !last) & below == 0,
-            shift: self.shift,
         })
     }
 }

@@ -4,7 +4,7 @@
 use core::mem;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_addr::HostPhysAddr;
+use guest_addr::{GuestPhysRange, HostPhysAddr};
 
 use crate::entry::Entry;
 use crate::format::Format;
@@ -15,7 +15,7 @@ use crate::level::Level;
 use crate::pass::Seen;
 use crate::reserve::Reserve;
 use crate::retired::Retired;
-use crate::slots::{Slot, slots};
+use crate::slots::slots;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
 
@@ -78,7 +78,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
     /// where the hardware writes entries, the leaf is taken out first, so that what it wrote last is
     /// inherited. In between, other CPUs may fault spuriously on the whole leaf.
     pub(crate) fn split(&mut self, seen: &Seen<'_>) {
-        let (level, entry, slot) = (seen.level, seen.entry, &seen.slot);
+        let (level, entry) = (seen.level, seen.entry);
         let rules = self.tables.format.rules();
         // First: should the host unwind, what is put back has to be published like everything else.
         self.gather.note_stored();
@@ -88,9 +88,9 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
             entry.load(Ordering::Relaxed)
         };
         if rules.break_before_make {
-            self.settle_broken(level, entry, bits, slot);
+            self.settle_broken(seen, bits);
         }
-        if let Some(table) = self.split_table(level, bits, slot) {
+        if let Some(table) = self.split_table(level, bits, seen.portion) {
             entry.store(table, Ordering::Release);
         }
         if A::REMEMBERS {
@@ -98,15 +98,16 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         }
         if !rules.break_before_make || A::REMEMBERS {
             self.gather
-                .add_part(InvalidatedRange::tables(slot.span(), Change::Removed));
+                .add_part(InvalidatedRange::tables(seen.span(), Change::Removed));
         }
     }
 
-    /// Invalidates the leaf `bits`, which was taken out of `entry`.
-    fn settle_broken(&self, level: Level, entry: &AtomicU64, bits: u64, slot: &Slot) {
+    /// Invalidates the leaf `bits`, which was taken out of the entry.
+    fn settle_broken(&self, seen: &Seen<'_>, bits: u64) {
+        let entry = seen.entry;
         let broken = Broken { entry, bits };
         self.tables.format.publish();
-        let range = InvalidatedRange::leaves(slot.span(), level, Change::Removed);
+        let range = InvalidatedRange::leaves(seen.span(), seen.level, Change::Removed);
         let request = Invalidation::range(self.tables.space, Scope::AllCpus, range);
         self.tables.host.invalidate(&request);
         mem::forget(broken);
@@ -114,7 +115,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
 
     /// Builds the table that takes the place of the leaf `bits` of `level`, and returns the entry
     /// that links it. `None` is impossible: the survey counted the same tables.
-    fn split_table(&mut self, level: Level, bits: u64, slot: &Slot) -> Option<u64> {
+    fn split_table(&mut self, level: Level, bits: u64, portion: GuestPhysRange) -> Option<u64> {
         let below = level.below()?;
         let (geometry, format) = (self.tables.geometry(), self.tables.format);
         let frame = self.reserve.pop()?;
@@ -126,7 +127,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
             *word = next;
             next = next.wrapping_add(step);
         }
-        for inner in slots(geometry.shift(below), FRAME_WORDS, slot.portion) {
+        for inner in slots(geometry.shift(below), FRAME_WORDS, portion) {
             let word = words.get_mut(inner.index)?;
             let changed = match inner.is_whole {
                 true => self.action.apply(below, *word),
@@ -134,7 +135,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
             };
             *word = match changed {
                 Some(bits) => bits,
-                None => self.split_table(below, *word, &inner)?,
+                None => self.split_table(below, *word, inner.portion)?,
             };
         }
         Some(format.encode_table(frame))

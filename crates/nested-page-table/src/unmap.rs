@@ -141,11 +141,11 @@ fn tables_at_edges<F: Format, H: TableHost>(
         return frames;
     }
     tables.pass(top, range, |seen| {
-        if seen.slot.is_whole {
+        if seen.is_whole {
             return Next::Over;
         }
         if seen.found == Found::Leaf {
-            let (geometry, portion) = (tables.geometry(), seen.slot.portion);
+            let (geometry, portion) = (tables.geometry(), seen.portion);
             frames += tables_below(geometry, seen.level, &portion, seen.level);
         }
         match seen.level {
@@ -161,7 +161,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
         let tables = self.tables;
         tables.pass(top, range, |seen| {
-            match (seen.found, seen.slot.is_whole) {
+            match (seen.found, seen.is_whole) {
                 (Found::Absent, _) => {}
                 (Found::Leaf, true) => self.clear_leaf(seen),
                 (Found::Leaf, false) => self.split(seen),
@@ -182,7 +182,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
             self.gather.note_retired_leaf();
         }
         seen.entry.store(cleared, Ordering::Relaxed);
-        let range = seen.slot.span();
+        let range = seen.span();
         self.gather
             .add_part(InvalidatedRange::leaves(range, seen.level, Change::Removed));
     }

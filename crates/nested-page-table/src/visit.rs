@@ -64,7 +64,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
                 return Next::Over;
             }
             result = visitor(VisitedEntry {
-                guest: seen.slot.span(),
+                guest: seen.span(),
                 level: seen.level,
                 bits: seen.bits,
                 entry: tables.format.decode(seen.level, seen.bits),
