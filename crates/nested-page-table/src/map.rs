@@ -60,7 +60,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
 
     /// [`map`](Self::map), out of the way of the pages that take one store; or `None` if the page may
     /// be one of them now.
-    #[inline(never)]
     pub(crate) fn map_elsewhere(
         &mut self,
         guest: GuestPhysRange,

@@ -83,6 +83,7 @@ pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
 /// # Safety
 ///
 /// - The tree is not used any more.
+#[inline(never)]
 pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,

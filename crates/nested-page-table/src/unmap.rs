@@ -48,7 +48,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
 
     /// [`unmap`](Self::unmap), out of the way of the pages that take one store; or `None` if the page
     /// may be one of them now.
-    #[inline(never)]
     pub(crate) fn unmap_elsewhere(
         &mut self,
         guest: GuestPhysRange,
