@@ -226,6 +226,19 @@ fn past_64_operations_the_whole_vmid_goes() {
 }
 
 #[test]
+fn the_longest_sequence_is_listed_to_its_end() {
+    let pages = request(Scope::AllCpus, leaves(0, 64 << 12, Some(Level::PAGE_4K)));
+    let other = 0x0001_0000_5000_0000;
+    let all: Vec<_> = plain().instructions_from(&pages, other).collect();
+    let (begin, rest) = all.split_at(4);
+    let (middle, end) = rest.split_at(64);
+    assert_eq!(begin, [DsbIshst, DsbNsh, WriteVttbr(VTTBR), Isb]);
+    assert!((0..64).map(TlbiIpas2e1is).eq(middle.iter().copied()));
+    let stage_1 = [DsbIsh, TlbiVmalle1is, DsbIsh, Isb];
+    assert_eq!(end, [&stage_1[..], &[WriteVttbr(other), Isb]].concat());
+}
+
+#[test]
 fn fresh_mappings_are_published_and_raised_ones_invalidated() {
     let page = leaves(0x1000, 0x1000, Some(Level::PAGE_4K));
     let fresh = InvalidatedRange {
