@@ -246,6 +246,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 
     /// The highest level for a leaf with `flags` where guest and host address differ by `delta`.
+    #[inline]
     pub(crate) fn largest_leaf(&self, flags: MappingFlags, delta: u64) -> Level {
         let hardware = self.geometry().largest_leaf();
         let mut level = self.policy.largest_for(flags).min(hardware);
