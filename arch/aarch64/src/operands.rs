@@ -30,6 +30,8 @@ pub(crate) enum Operand {
     Single(u64),
     /// For `RIPAS2E1{IS}`.
     Range(u64),
+    /// There is none that would do.
+    Missing,
 }
 
 /// The operands that together cover the ranges of a request, each from its start to its end.
@@ -50,19 +52,12 @@ struct Rest {
 }
 
 impl<'r> Operands<'r> {
-    /// The operands for `ranges`. Where no range operations exist, none of them concerns removed tables:
-    /// see [`exist_for`](Self::exist_for).
+    /// The operands for `ranges`.
     pub(crate) fn new(ranges: &'r [InvalidatedRange]) -> Self {
         Self {
             ranges: ranges.iter(),
             rest: Rest::NOTHING,
         }
-    }
-
-    /// Whether operations by address will do for `range`. A removed table wants every leaf that was below
-    /// it invalidated, whatever its level was, which is affordable by range only.
-    pub(crate) fn exist_for(range: &InvalidatedRange, capabilities: &Capabilities) -> bool {
-        !range.tables || range.change == Change::Fresh || capabilities.tlb_range()
     }
 }
 
@@ -71,7 +66,17 @@ impl Operands<'_> {
     #[inline(never)]
     pub(crate) fn next(&mut self, capabilities: Capabilities) -> Option<Operand> {
         while self.rest.pages == 0 {
-            self.rest = Rest::of(self.ranges.next()?, &capabilities);
+            let range = self.ranges.next()?;
+            if range.change == Change::Fresh {
+                // What was absent was in no TLB.
+                continue;
+            }
+            if range.tables && !capabilities.tlb_range() {
+                // A removed table wants every leaf that was below it invalidated, whatever its level was,
+                // which is affordable by range only.
+                return Some(Operand::Missing);
+            }
+            self.rest = Rest::of(range, &capabilities);
         }
         let (operand, covered) = match capabilities.tlb_range() {
             true if self.rest.pages > self.rest.step => self.rest.range(),
@@ -91,11 +96,8 @@ impl Rest {
         leaf_level: 0,
     };
 
-    /// All of `range`. Fresh entries were in no TLB.
+    /// All of `range`.
     fn of(range: &InvalidatedRange, capabilities: &Capabilities) -> Self {
-        if range.change == Change::Fresh {
-            return Self::NOTHING;
-        }
         let level = range.level.filter(|_| !range.tables);
         let level = level.map_or(Level::PAGE_4K, |level| level.min(Level::BLOCK_1G));
         let step = 1_u64 << (level.shift() - 12);

@@ -1,6 +1,6 @@
 //! Which instructions carry out an invalidation.
 
-use nested_page_table::{Invalidation, Scope};
+use nested_page_table::{InvalidatedRange, Invalidation, Scope};
 
 use crate::format::Stage2;
 use crate::instructions::Instruction;
@@ -75,7 +75,11 @@ impl Stage2 {
         current_vttbr: u64,
         mut run: impl FnMut(Instruction),
     ) {
-        let reach = self.reach(request);
+        let ranges = request.ranges();
+        let reach = match request.covers_everything() {
+            true => Reach::Everything,
+            false => self.reach(ranges),
+        };
         let reaches_all = request.scope() == Scope::AllCpus;
         let form = |all, local| if reaches_all { all } else { local };
         run(form(Instruction::DsbIshst, Instruction::DsbNshst));
@@ -96,17 +100,15 @@ impl Stage2 {
                 Instruction::TlbiVmalls12e1,
             ));
         } else {
-            let mut operands = Operands::new(request.ranges());
+            let mut operands = Operands::new(ranges);
             while let Some(operand) = operands.next(self.capabilities()) {
-                run(match operand {
-                    Operand::Single(xt) => {
-                        form(Instruction::TlbiIpas2e1is(xt), Instruction::TlbiIpas2e1(xt))
-                    }
-                    Operand::Range(xt) => form(
-                        Instruction::TlbiRipas2e1is(xt),
-                        Instruction::TlbiRipas2e1(xt),
-                    ),
-                });
+                match (operand, reaches_all) {
+                    (Operand::Single(xt), true) => run(Instruction::TlbiIpas2e1is(xt)),
+                    (Operand::Single(xt), false) => run(Instruction::TlbiIpas2e1(xt)),
+                    (Operand::Range(xt), true) => run(Instruction::TlbiRipas2e1is(xt)),
+                    (Operand::Range(xt), false) => run(Instruction::TlbiRipas2e1(xt)),
+                    (Operand::Missing, _) => {}
+                }
             }
             // Mandatory: a walk could otherwise combine the old stage-2 entry with stage 1 again after
             // stage 1 was invalidated.
@@ -121,18 +123,12 @@ impl Stage2 {
         }
     }
 
-    fn reach(&self, request: &Invalidation) -> Reach {
-        let capabilities = self.capabilities();
-        let mut ranges = request.ranges().iter();
-        let by_address = ranges.all(|range| Operands::exist_for(range, &capabilities));
-        if request.covers_everything() || !by_address {
-            return Reach::Everything;
-        }
+    fn reach(&self, ranges: &[InvalidatedRange]) -> Reach {
         let mut count = 0;
-        let mut operands = Operands::new(request.ranges());
-        while operands.next(capabilities).is_some() {
+        let mut operands = Operands::new(ranges);
+        while let Some(operand) = operands.next(self.capabilities()) {
             count += 1;
-            if count > Self::MAX_ADDRESS_OPERATIONS {
+            if operand == Operand::Missing || count > Self::MAX_ADDRESS_OPERATIONS {
                 return Reach::Everything;
             }
         }
