@@ -33,7 +33,7 @@ const BACKEND: &[&str] = &["nested-page-table", "guest-addr", "mapping-flags"];
 const LIBRARIES: &[Row] = &[
     row("guest-addr", &[], &["memory_addr"]),
     row("mapping-flags", &[], &["bitflags", "page_table_entry"]),
-    row("nested-page-table", VOCABULARY, &[]),
+    row("nested-page-table", VOCABULARY, &["arrayvec"]),
     row("region-planner", VOCABULARY, &[]),
     row("device-tree-regions", VOCABULARY, &["dtoolkit"]),
     row("reference-mmu", &["guest-addr"], &[]),

@@ -103,7 +103,7 @@ fn a7_second_fault_replaces_the_page<B: Backend>() {
     vm.read_from_guest(gpa(RAM), &mut data).unwrap();
     assert_eq!(&data, b"data");
     // This CPU alone was made to forget the page.
-    let [request] = host.requests()[requests..] else {
+    let [request] = &host.requests()[requests..] else {
         panic!("one request")
     };
     assert_eq!(request.scope(), Scope::Local);

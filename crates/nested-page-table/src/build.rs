@@ -75,35 +75,23 @@ fn fill<F: Format, H: TableHost>(
     range: &GuestPhysRange,
     plan: &Plan,
 ) -> bool {
+    if level > plan.largest_leaf {
+        words::clear(words);
+        return false;
+    }
     let geometry = tables.geometry();
     let index =
         |address: GuestPhysAddr| (address.as_u64() >> geometry.shift(level)) as usize % FRAME_WORDS;
-    let has_leaves = level <= plan.largest_leaf;
-    let (first, end) = match has_leaves {
-        true => (index(range.start()), index(range.last()) + 1),
-        false => (FRAME_WORDS, FRAME_WORDS),
-    };
-    if let Some(before) = words.get_mut(..first) {
-        clear(before);
-    }
-    if let Some(after) = words.get_mut(end..) {
-        clear(after);
-    }
+    let (first, end) = (index(range.start()), index(range.last()) + 1);
+    words::clear(words.get_mut(..first).unwrap_or_default());
+    words::clear(words.get_mut(end..).unwrap_or_default());
     let first_leaf = span_of(geometry, level, range.start()).start();
-    let mut bits = leaf_word(tables, level, plan, first_leaf);
+    let mut leaf = leaf_word(tables, level, plan, first_leaf);
     let step = leaf_step(tables, level);
     for word in words.get_mut(first..end).unwrap_or_default() {
-        *word = bits;
-        bits = bits.wrapping_add(step);
+        *word = leaf;
+        leaf = leaf.wrapping_add(step);
     }
     let below = geometry.entry_size(level) - 1;
-    has_leaves && (range.start().as_u64() | !range.last().as_u64()) & below == 0
-}
-
-/// Zeroes `words`, mostly none: the call of `memset` costs more than the question.
-#[inline]
-fn clear(words: &mut [u64]) {
-    if !words.is_empty() {
-        words.fill(0);
-    }
+    (range.start().as_u64() | !range.last().as_u64()) & below == 0
 }

@@ -58,7 +58,7 @@ pub trait Format: Copy + Debug + Send + Sync + 'static {
     fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64;
 
     /// The bits that carry the host address of a leaf, which is aligned to 4 KiB and within the output
-    /// width.
+    /// width; or those to add for the next leaf, whose distance is the size of an entry.
     fn address_bits(&self, address: HostPhysAddr) -> u64;
 
     /// A leaf at `level`. `address` is aligned to the level's entry size and within the output

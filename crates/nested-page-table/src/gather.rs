@@ -30,9 +30,15 @@ const PART: u8 = 1 << 4;
 impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
         Self {
-            request: Invalidation::everything(space, Scope::AllCpus),
+            request: Invalidation::nothing(space, Scope::AllCpus),
             noted: 0,
         }
+    }
+
+    /// The address space that the changes belong to.
+    #[inline]
+    pub(crate) fn space(&self) -> AddressSpaceId {
+        self.request.space()
     }
 
     /// Notes that entries were stored, whether or not anything has to be invalidated.
@@ -116,10 +122,9 @@ impl Gather {
         let noted = self.noted;
         self.noted |= CHANGED | STORED | PART;
         if noted & CHANGED == 0 {
-            self.request.push_first(changed);
-        } else {
-            self.request.push(&changed, noted & PART != 0);
+            self.request.forget();
         }
+        self.request.push(&changed, noted & PART != 0);
     }
 
     /// Whether something that a CPU may still believe in waits for its invalidation in `range`. Fresh
@@ -131,7 +136,7 @@ impl Gather {
 
     #[inline(never)]
     fn has_range_over(&self, range: &GuestPhysRange) -> bool {
-        let mut ranges = self.ranges().iter();
+        let mut ranges = self.request.pushed().iter();
         ranges.any(|changed| changed.change > Change::Fresh && changed.range.overlaps(range))
     }
 
@@ -145,6 +150,12 @@ impl Gather {
     #[inline]
     pub(crate) fn has_stores(&self) -> bool {
         self.noted & STORED != 0
+    }
+
+    /// Whether stores wait to be published, and nothing has to be invalidated.
+    #[inline]
+    pub(crate) fn has_only_stores(&self) -> bool {
+        self.noted == STORED
     }
 
     /// Whether entries hold notes.
@@ -192,6 +203,7 @@ impl Gather {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.noted = 0;
+        self.request.ask_for_ranges();
     }
 }
 

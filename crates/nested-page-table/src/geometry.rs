@@ -227,7 +227,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub fn root_frames(&self) -> u64 {
-        self.root_alignment() / guest_addr::PAGE_SIZE_4K
+        self.root_size().div_ceil(guest_addr::PAGE_SIZE_4K)
     }
 
     /// Whether every byte of `range` lies within the input width.

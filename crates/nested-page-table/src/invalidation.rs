@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange};
+use arrayvec::ArrayVec;
+use guest_addr::GuestPhysRange;
 
 use crate::level::Level;
 
@@ -87,36 +88,21 @@ impl InvalidatedRange {
     /// Makes this the smallest statement that covers `other` too.
     fn join(&mut self, other: &Self) {
         self.range = self.range.hull(&other.range).unwrap_or(self.range);
-        self.level = self.level.filter(|_| self.kind() == other.kind());
+        self.level = self.level.filter(|_| self.level == other.level);
         self.tables |= other.tables;
         self.change = self.change.max(other.change);
     }
 }
 
-/// The ranges of a request that names none.
-const UNUSED: [InvalidatedRange; Invalidation::MAX_RANGES] = [InvalidatedRange {
-    range: match GuestPhysRange::from_start_last(GuestPhysAddr::ZERO, GuestPhysAddr::ZERO) {
-        Ok(range) => range,
-        Err(_) => unreachable!(),
-    },
-    level: None,
-    tables: false,
-    change: Change::Fresh,
-}; Invalidation::MAX_RANGES];
-
-/// Everything is asked for, whatever the ranges are.
-const EVERYTHING: u8 = 1 << 7;
-
 /// One request to forget cached translations of one address space.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 #[repr(C)]
 pub struct Invalidation {
-    ranges: [InvalidatedRange; Self::MAX_RANGES],
-    space: AddressSpaceId,
+    /// Everything is asked for, whatever the ranges are.
+    everything: bool,
     scope: Scope,
-    /// The number of ranges that were pushed, and [`EVERYTHING`]: one byte, since it is stored each time
-    /// that a page is mapped or unmapped.
-    asked: u8,
+    ranges: ArrayVec<InvalidatedRange, { Self::MAX_RANGES }>,
+    space: AddressSpaceId,
 }
 
 impl Invalidation {
@@ -126,67 +112,73 @@ impl Invalidation {
     /// A request for every translation of `space`, table entries included.
     #[must_use]
     pub fn everything(space: AddressSpaceId, scope: Scope) -> Self {
+        let mut request = Self::nothing(space, scope);
+        request.ask_for_everything();
+        request
+    }
+
+    /// A request for nothing yet.
+    #[inline]
+    pub(crate) fn nothing(space: AddressSpaceId, scope: Scope) -> Self {
         Self {
+            ranges: ArrayVec::new(),
             space,
             scope,
-            asked: EVERYTHING,
-            ranges: UNUSED,
+            everything: false,
         }
     }
 
     /// A request for one range of `space`.
     #[must_use]
     pub fn range(space: AddressSpaceId, scope: Scope, range: InvalidatedRange) -> Self {
-        let mut request = Self::everything(space, scope);
-        request.push_first(range);
+        let mut request = Self::nothing(space, scope);
+        let _ = request.ranges.try_push(range);
         request
     }
 
     /// Makes `range` the only range.
     #[inline]
     pub(crate) fn push_first(&mut self, range: InvalidatedRange) {
-        let [first, ..] = &mut self.ranges;
-        *first = range;
-        // Where single pages come and go it mostly is: a comparison is cheaper than a store that waits
-        // behind others.
-        if self.asked != 1 {
-            self.asked = 1;
-        }
+        self.ranges.clear();
+        let _ = self.ranges.try_push(range);
+    }
+
+    /// Forgets the ranges, so that one can be pushed as the first.
+    pub(crate) fn forget(&mut self) {
+        self.ranges.clear();
     }
 
     /// Adds a range to those before: joins it to the newest if it is a part of the same, or if they touch and
     /// say the same, or puts it behind it if there is room. If there is none, joins it too, and asks for
     /// everything from then on.
     pub(crate) fn push(&mut self, range: &InvalidatedRange, is_part: bool) {
-        let count = self.count();
-        let Some(newest) = self.ranges.get_mut(count.wrapping_sub(1)) else {
-            return self.push_first(*range);
-        };
-        if is_part || newest.is_continued_by(range) {
+        if let Some(newest) = self.ranges.last_mut()
+            && (is_part || newest.is_continued_by(range))
+        {
             newest.join(range);
-        } else if count == Self::MAX_RANGES {
-            newest.join(range);
-            self.ask_for_everything();
-        } else if let Some(slot) = self.ranges.get_mut(count) {
-            *slot = *range;
-            self.asked += 1;
+        } else if self.ranges.try_push(*range).is_err() {
+            self.everything = true;
+            if let Some(newest) = self.ranges.last_mut() {
+                newest.join(range);
+            }
         }
-    }
-
-    #[inline]
-    fn count(&self) -> usize {
-        usize::from(self.asked & !EVERYTHING)
     }
 
     /// Asks for everything from now on, and keeps the ranges.
     pub(crate) fn ask_for_everything(&mut self) {
-        self.asked |= EVERYTHING;
+        self.everything = true;
+    }
+
+    /// Asks for the ranges alone from now on.
+    #[inline]
+    pub(crate) fn ask_for_ranges(&mut self) {
+        self.everything = false;
     }
 
     /// Ranges that cover what was pushed, also where everything is asked for.
     #[inline]
     pub(crate) fn pushed(&self) -> &[InvalidatedRange] {
-        self.ranges.get(..self.count()).unwrap_or_default()
+        &self.ranges
     }
 
     /// The address space.
@@ -208,7 +200,7 @@ impl Invalidation {
     #[inline]
     #[must_use]
     pub const fn covers_everything(&self) -> bool {
-        self.asked & EVERYTHING != 0
+        self.everything
     }
 
     /// The ranges, in the order in which they changed. Ranges may overlap.

@@ -84,14 +84,15 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         }
         self.settle(&guest);
         let (tables, gather) = self.parts();
-        let (top, absent) = tables.lowest_for(&guest, plan.largest_leaf);
+        let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
         let mut reserve = Reserve::on_demand(tables);
         if let Some(entry) = absent {
             return fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan);
         }
-        let (survey, in_the_way) = survey(tables, top, guest, &plan);
+        let mut survey = Survey::default();
+        survey.look_at(tables, top, guest, &plan);
         let frames = survey.frames;
-        if let Some(existing) = in_the_way {
+        if let Some(existing) = survey.in_the_way {
             return Err(MapError::Conflict { guest, existing });
         }
         if !reserve.take(frames) {
@@ -188,32 +189,35 @@ struct Survey {
     frames: u64,
     /// Empty tables stand where a leaf will.
     replaces_tables: bool,
+    /// The first leaf in the way; then the rest was not looked at.
+    in_the_way: Option<Mapping>,
 }
 
-/// What the part `range` of `top` needs, and the first leaf in the way.
-fn survey<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    top: Table,
-    range: GuestPhysRange,
-    plan: &Plan,
-) -> (Survey, Option<Mapping>) {
-    let (mut survey, mut in_the_way) = (Survey::default(), None);
-    tables.pass(top, range, |seen| match seen.found {
-        Found::Absent => {
-            let (geometry, portion) = (tables.geometry(), seen.portion);
-            survey.frames += tables_below(geometry, seen.level, &portion, plan.largest_leaf);
-            Next::Over
-        }
-        Found::Leaf => {
-            in_the_way = tables.seen_leaf(seen);
-            Next::Stop
-        }
-        Found::Table(_) => {
-            survey.replaces_tables |= plan.is_leaf(seen.level, seen.is_whole);
-            Next::Into
-        }
-    });
-    (survey, in_the_way)
+impl Survey {
+    /// Finds what the part `range` of `top` needs.
+    fn look_at<F: Format, H: TableHost>(
+        &mut self,
+        tables: &Tables<F, H>,
+        top: Table,
+        range: GuestPhysRange,
+        plan: &Plan,
+    ) {
+        tables.pass(top, range, |seen| match seen.found {
+            Found::Absent => {
+                let (geometry, portion) = (tables.geometry(), seen.portion);
+                self.frames += tables_below(geometry, seen.level, &portion, plan.largest_leaf);
+                Next::Over
+            }
+            Found::Leaf => {
+                self.in_the_way = tables.seen_leaf(seen);
+                Next::Stop
+            }
+            Found::Table(_) => {
+                self.replaces_tables |= plan.is_leaf(seen.level, seen.is_whole);
+                Next::Into
+            }
+        });
+    }
 }
 
 /// Unlinks the empty tables where leaves of the plan will stand.

@@ -16,9 +16,9 @@ use crate::tables::Tables;
 /// A *directory* is the table, or the part of a root, of which the 512 entries of 2 MiB translate one
 /// GiB: for any page of that GiB the walk begins there, as the hardware's own does.
 ///
-/// Invariants: the directory is linked, or is the root, and translates the whole GiB; the format
-/// accepts `flags` and has `attributes` for them at 4 KiB. What may unlink a table
-/// [`forgets`](Self::forget) first.
+/// Invariants: the directory is linked, or is the root, and translates the whole GiB, or what of it lies
+/// within the input width, behind which it is zero; the format accepts `flags` and has `attributes` for
+/// them at 4 KiB. What may unlink a table [`forgets`](Self::forget) first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent {
     /// A guest-physical address in units of 1 GiB, or [`NOTHING`].

@@ -20,9 +20,12 @@ use crate::tables::{Table, Tables, load};
 
 /// Publishes stores, invalidates everything gathered in one batch, and only then sweeps what changed
 /// for retired entries: tables are given back.
-#[inline]
+#[inline(never)]
 pub(crate) fn flush<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
-    if !gather.is_idle() {
+    if gather.has_only_stores() {
+        tables.format.publish();
+        gather.clear();
+    } else if !gather.is_idle() {
         carry_out(tables, gather);
     }
 }
@@ -57,8 +60,7 @@ fn settle<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
     if gather.has_retired() {
         let pages = gather.has_retired_leaves();
         for changed in gather.ranges() {
-            let top = tables.lowest_over(&changed.range);
-            sweep(tables, top, changed.range, pages);
+            sweep(tables, changed.range, pages);
         }
     }
     gather.clear();
@@ -107,15 +109,10 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
     }
 }
 
-/// Forgets the notes in the part `range` of `top`, and gives back the tables that they name. Leaf tables,
+/// Forgets the notes in `range`, and gives back the tables that they name. Leaf tables,
 /// which have notes of leaves at most, are looked at only if `pages` says so.
-fn sweep<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    top: Table,
-    range: GuestPhysRange,
-    pages: bool,
-) {
-    tables.pass(top, range, |seen| {
+fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, range: GuestPhysRange, pages: bool) {
+    tables.pass(tables.root(), range, |seen| {
         if let Some(note) = Retired::decode(seen.bits) {
             seen.entry.store(0, Ordering::Relaxed);
             if let Retired::Table(address) = note

@@ -18,7 +18,7 @@ pub(crate) fn report_all<F: Format, H: TableHost>(
     report: &mut dyn FnMut(UnmappedLeaf),
 ) {
     for changed in gather.ranges() {
-        let top = tables.lowest_over(&changed.range);
+        let top = tables.lowest_over(changed.range);
         report_in(tables, top, changed.range, false, report);
     }
 }

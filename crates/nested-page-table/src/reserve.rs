@@ -17,7 +17,7 @@ use crate::words::{self, FRAME_WORDS};
 /// Invariant: `count` frames are on the stack, each from `frames` and used by nobody else; each but
 /// the last holds the address of the next one in the word that [`link_slot`] names.
 pub(crate) struct Reserve<'a, F: Format, H: TableHost> {
-    tables: &'a Tables<F, H>,
+    pub(crate) tables: &'a Tables<F, H>,
     top: HostPhysAddr,
     count: u64,
     /// Whether an empty reserve takes frames from the host when it is asked for one.

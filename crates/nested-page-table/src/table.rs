@@ -1,7 +1,7 @@
 //! A nested page table and everything that only reads it.
 #![expect(
     unsafe_code,
-    reason = "gives back a root that cannot be used, and the whole tree"
+    reason = "clears a new root, or gives it back where it cannot be used, and the whole tree"
 )]
 
 use core::fmt;
@@ -24,6 +24,7 @@ use crate::policy::LeafPolicy;
 use crate::recent::Recent;
 use crate::release;
 use crate::tables::Tables;
+use crate::words::{self, FRAME_WORDS};
 
 /// A nested page table in the format `F`, with frames and invalidation from `H`.
 ///
@@ -69,7 +70,6 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             format,
             host,
             root,
-            space,
             policy: LeafPolicy::HARDWARE,
         };
         Ok(Self {
@@ -113,7 +113,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// The VMID, and the register value that makes this the current table.
     #[inline]
     pub fn space(&self) -> AddressSpaceId {
-        self.tables.space
+        self.gather.space()
     }
 
     /// The cap on the size of new leaves.
@@ -250,13 +250,16 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     }
 }
 
-/// Takes a cleared root from `frames`.
+/// Takes a root from `frames` and clears it.
 fn new_root<H: HostFrames>(geometry: &Geometry, frames: &H) -> Result<HostPhysAddr, NewTableError> {
     let (count, alignment) = (geometry.root_frames(), geometry.root_alignment());
     let root = frames
-        .alloc_zeroed(count, alignment)
+        .alloc(count, alignment)
         .ok_or(NewTableError::OutOfMemory { frames: count })?;
     if root.as_u64() & (alignment - 1) == 0 && root.fits_in(geometry.output_bits()) {
+        let words = count as usize * FRAME_WORDS;
+        // SAFETY: the run of `count` frames was just handed out, and nobody else uses it.
+        words::clear(unsafe { words::private(frames, root, words) });
         return Ok(root);
     }
     // SAFETY: the run was just handed out, whole, and nothing uses it.
@@ -276,7 +279,7 @@ impl<F: Format, H: TableHost> fmt::Debug for NestedPageTable<F, H> {
         f.debug_struct("NestedPageTable")
             .field("format", &self.tables.format)
             .field("root", &self.tables.root)
-            .field("space", &self.tables.space)
+            .field("space", &self.space())
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
 use mapping_flags::MappingFlags;
 
@@ -14,7 +14,6 @@ use crate::entry::Entry;
 use crate::format::Format;
 use crate::geometry::Geometry;
 use crate::host::TableHost;
-use crate::invalidation::AddressSpaceId;
 use crate::level::Level;
 use crate::mapping::Mapping;
 use crate::pass::Found;
@@ -46,7 +45,6 @@ pub(crate) struct Tables<F: Format, H: TableHost> {
     pub(crate) format: F,
     pub(crate) host: H,
     pub(crate) root: HostPhysAddr,
-    pub(crate) space: AddressSpaceId,
     pub(crate) policy: LeafPolicy,
 }
 
@@ -88,16 +86,17 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// The entries of `table` that translate `range`, which lies in it.
     #[inline]
     pub(crate) fn entries_of(&self, table: Table, range: &GuestPhysRange) -> &[AtomicU64] {
-        let first = self.geometry().index(table.level, range.start());
-        let last = self.geometry().index(table.level, range.last());
-        self.entries(table).get(first..=last).unwrap_or_default()
+        let entries = self.entries(table);
+        let first = index_among(entries, table.level, range.start());
+        let last = index_among(entries, table.level, range.last());
+        entries.get(first..=last).unwrap_or_default()
     }
 
     /// The entry of `table` that translates `address`.
     #[inline]
     pub(crate) fn entry(&self, table: Table, address: GuestPhysAddr) -> Option<&AtomicU64> {
-        self.entries(table)
-            .get(self.geometry().index(table.level, address))
+        let entries = self.entries(table);
+        entries.get(index_among(entries, table.level, address))
     }
 
     #[inline]
@@ -147,14 +146,16 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// such. They are a table below the root, or a part of the root.
     pub(crate) fn directory(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         let (geometry, level) = (self.geometry(), Level::BLOCK_2M);
-        if address > geometry.last_guest() {
+        let span = span_of(geometry, level, address);
+        if !geometry.holds_guest(&span) {
             return None;
         }
-        let table = self.lowest_over(&span_of(geometry, level, address));
-        let part = geometry.index(level, address) / FRAME_WORDS;
-        let complete = geometry.entries(level) >= FRAME_WORDS;
-        let directory = table.address.checked_add(part as u64 * PAGE_SIZE_4K)?;
-        (table.level == level && complete).then_some(directory)
+        let table = self.lowest_over(span);
+        let offset = size_of::<u64>() * geometry.index(level, address);
+        let part = HostPhysAddr::new(offset as u64).align_down_4k();
+        // A root is aligned to its size, and takes whole frames.
+        let directory = HostPhysAddr::new(table.address.as_u64() | part.as_u64());
+        (table.level == level).then_some(directory)
     }
 
     /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
@@ -189,7 +190,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     /// The lowest table of which `range` is a part, and not all: where the range covers all that a
     /// table translates, the entry that points to the table is part of the matter.
-    pub(crate) fn lowest_over(&self, range: &GuestPhysRange) -> Table {
+    pub(crate) fn lowest_over(&self, range: GuestPhysRange) -> Table {
         self.lowest_for(range, Level::HIGHEST).0
     }
 
@@ -198,7 +199,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// which all of the range lies, that too.
     pub(crate) fn lowest_for(
         &self,
-        range: &GuestPhysRange,
+        range: GuestPhysRange,
         largest: Level,
     ) -> (Table, Option<&AtomicU64>) {
         let (start, last) = (range.start().as_u64(), range.last().as_u64());
@@ -213,14 +214,10 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             let Some(entry) = self.entry(table, range.start()) else {
                 return (table, None);
             };
-            let child = match self.find(table.level, load(entry)) {
-                Found::Table(address) => self.child(table.level, address),
-                Found::Absent => return (table, Some(entry)),
-                Found::Leaf => None,
-            };
-            match child {
-                Some(child) => table = child,
-                None => return (table, None),
+            match (self.find(table.level, load(entry)), table.level.below()) {
+                (Found::Table(address), Some(level)) => table = Table { address, level },
+                (Found::Absent, _) => return (table, Some(entry)),
+                _ => return (table, None),
             }
         }
     }
@@ -250,14 +247,19 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     pub(crate) fn largest_leaf(&self, flags: MappingFlags, delta: u64) -> Level {
         let hardware = self.geometry().largest_leaf();
         let mut level = self.policy.largest_for(flags).min(hardware);
-        while let Some(below) = level.below() {
-            if delta & (self.geometry().entry_size(level) - 1) == 0 {
-                break;
-            }
+        while delta & (self.geometry().entry_size(level) - 1) != 0
+            && let Some(below) = level.below()
+        {
             level = below;
         }
         level
     }
+}
+
+/// The index of the entry that translates `address` among those of a table of `level`: a power of two.
+#[inline]
+fn index_among(entries: &[AtomicU64], level: Level, address: GuestPhysAddr) -> usize {
+    (address.as_u64() >> level.shift()) as usize & entries.len().wrapping_sub(1)
 }
 
 /// What stands in an entry that may point to a table.

@@ -105,7 +105,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
 
     fn remove(&mut self, guest: GuestPhysRange, action: impl Action) -> Result<(), UnmapError> {
         let (tables, gather) = self.parts();
-        let top = tables.lowest_over(&guest);
+        let top = tables.lowest_over(guest);
         let frames = tables_at_edges(tables, top, guest);
         let mut operation = Operation::new(tables, gather, action);
         if !operation.reserve.take(frames) {
@@ -158,7 +158,7 @@ fn tables_at_edges<F: Format, H: TableHost>(
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     /// Clears the part `range` of `top`.
     pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
-        let tables = self.tables;
+        let tables = self.reserve.tables;
         tables.pass(top, range, |seen| {
             match (seen.found, seen.is_whole) {
                 (Found::Absent, _) => {}

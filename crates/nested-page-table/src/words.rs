@@ -4,6 +4,7 @@
     reason = "tables are host memory that page walkers read concurrently"
 )]
 
+use core::hint;
 use core::ptr;
 use core::slice;
 use core::sync::atomic::AtomicU64;
@@ -87,4 +88,23 @@ pub(crate) unsafe fn private<H: HostFrames>(
     // `u64`, and a run that was handed out is allocated memory, so its unspecified contents may be
     // overwritten; readers of this slice read only what they wrote before.
     unsafe { slice::from_raw_parts_mut(frames.pointer(table).cast::<u64>().as_ptr(), count) }
+}
+
+/// Zeroes `words`.
+#[inline]
+pub(crate) fn clear(words: &mut [u64]) {
+    // Programs without an operating system link a `memset` of their own, which on all but x86 is a loop
+    // too, and a long one.
+    let memset_is_a_loop = cfg!(all(target_os = "none", not(target_arch = "x86_64")));
+    if memset_is_a_loop {
+        clear_by_loop(words);
+    } else if !words.is_empty() {
+        words.fill(0);
+    }
+}
+
+#[inline(never)]
+fn clear_by_loop(words: &mut [u64]) {
+    // A compiler that knows the zero calls `memset`.
+    words.fill(hint::black_box(0));
 }

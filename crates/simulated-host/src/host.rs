@@ -130,7 +130,7 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
 
     /// Records `request` and carries it out on the CPUs that it addresses.
     pub(crate) fn carry_out(&self, request: &Invalidation) {
-        locked(&self.requests).push(*request);
+        locked(&self.requests).push(request.clone());
         let mut instructions = (self.convert)(request);
         if let Some(sabotage) = locked(&self.sabotage).as_mut() {
             sabotage(request, &mut instructions);
