@@ -94,7 +94,8 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         if A::REMEMBERS {
             self.gather.note_retired_leaf();
         }
-        if !rules.break_before_make || A::REMEMBERS {
+        // Where the leaf was invalidated on the way, some CPU may remember that nothing was there.
+        if !rules.break_before_make || rules.fresh_needs_invalidation || A::REMEMBERS {
             self.gather
                 .add_part(InvalidatedRange::tables(seen.span(), Change::Removed));
         }

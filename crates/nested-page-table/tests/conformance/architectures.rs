@@ -11,6 +11,7 @@ use simulated_host::{
 };
 
 use crate::reference::{Reference, ReferenceWalker};
+use crate::strict::Strict;
 use crate::variant::{HostOwner, Table, Variant};
 
 const CPUS: usize = 2;
@@ -47,7 +48,7 @@ fn variant<F: Format, R: Reference + Clone>(
         host: unsafe { &*host },
         reference: Box::new(reference),
         new_table: Box::new(move |host| {
-            let table = NestedPageTable::new(format, vmid, host).ok()?;
+            let table = NestedPageTable::new(Strict(format), vmid, host).ok()?;
             Some(Box::new(table.with_leaf_policy(policy)) as Box<dyn Table>)
         }),
         // SAFETY: the pointer came from a box, and this is the last use of it.

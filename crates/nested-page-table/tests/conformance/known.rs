@@ -298,7 +298,8 @@ fn more_ranges_than_a_request_names_invalidate_everything() {
         let start = GuestPhysAddr::new(2 * number * PAGE);
         GuestPhysRange::from_start_size(start, PAGE).unwrap()
     };
-    for count in [8_u64, 9, 20] {
+    // What asked for everything leaves the next batch alone.
+    for count in [8_u64, 9, 8, 20, 1] {
         for number in 0..count {
             table.edit(&mut |edit| {
                 let mapped = edit.map(page(number), HostPhysAddr::new(GIB), F::READ_WRITE);
@@ -308,7 +309,8 @@ fn more_ranges_than_a_request_names_invalidate_everything() {
         table.edit(&mut |edit| (0..count).for_each(|number| edit.unmap(page(number)).unwrap()));
         let request = variant.host.requests().pop().expect("a request");
         assert_eq!(request.covers_everything(), count > 8, "{count} ranges");
-        assert_eq!(request.ranges().len(), if count > 8 { 0 } else { 8 });
+        let named = if count > 8 { 0 } else { count };
+        assert_eq!(request.ranges().len() as u64, named);
     }
     drop(table);
     let request = variant.host.requests().pop().expect("a request");

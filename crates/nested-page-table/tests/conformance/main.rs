@@ -18,6 +18,7 @@ mod model;
 mod operation;
 mod publishing;
 mod reference;
+mod strict;
 mod variant;
 
 use proptest::test_runner::{Config, TestRunner};

@@ -16,6 +16,7 @@ type Hook = Box<dyn FnMut()>;
 
 thread_local! {
     static PUBLISHED: Cell<u32> = const { Cell::new(0) };
+    static FRESH_NEEDS_INVALIDATION: Cell<bool> = const { Cell::new(false) };
     static BEFORE_SPLIT: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
@@ -28,7 +29,10 @@ impl Format for Watched {
         self.0.geometry()
     }
     fn rules(&self) -> UpdateRules {
-        self.0.rules()
+        UpdateRules {
+            fresh_needs_invalidation: FRESH_NEEDS_INVALIDATION.get(),
+            ..self.0.rules()
+        }
     }
     fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
         self.0.check_flags(flags)
@@ -206,6 +210,26 @@ fn a_leaf_that_is_put_back_is_published() {
     assert!(unmapped.is_err(), "the host did not panic");
     assert_eq!(led_to(&table, 0), Some(host));
     assert_eq!(PUBLISHED.get() - before, 2, "taken out, and put back");
+}
+
+/// A split breaks the leaf before it makes the table: where absent entries may be remembered, that has to
+/// be forgotten too.
+#[test]
+fn what_was_absent_for_a_moment_is_forgotten_where_it_may_be_remembered() {
+    let memory = Arc::new(SparseMemory::new());
+    for fresh in [false, true] {
+        FRESH_NEEDS_INVALIDATION.set(fresh);
+        let mut table = table(&memory);
+        let flags = MappingFlags::READ_WRITE;
+        table
+            .map(range(0, 0x20_0000), HostPhysAddr::ZERO, flags)
+            .unwrap();
+        table.host().published.take();
+        table.unmap(range(0, 0x1000)).unwrap();
+        let invalidations = table.host().published.take().len();
+        assert_eq!(invalidations, 1 + usize::from(fresh));
+    }
+    FRESH_NEEDS_INVALIDATION.set(false);
 }
 
 fn led_to(table: &NestedPageTable<Watched, Host>, address: u64) -> Option<HostPhysAddr> {
