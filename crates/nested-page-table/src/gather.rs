@@ -12,7 +12,8 @@ use crate::level::Level;
 #[repr(C)]
 pub(crate) struct Gather {
     noted: u8,
-    /// What was changed, or what was changed before where nothing is noted as changed.
+    /// What was changed, or ranges that were changed before where nothing is noted as changed: it asks for
+    /// everything only where something is.
     request: Invalidation,
 }
 
@@ -122,7 +123,7 @@ impl Gather {
         let noted = self.noted;
         self.noted |= CHANGED | STORED | PART;
         if noted & CHANGED == 0 {
-            self.request.forget();
+            self.request.forget_ranges();
         }
         self.request.push(&changed, noted & PART != 0);
     }

@@ -132,19 +132,21 @@ impl Invalidation {
     #[must_use]
     pub fn range(space: AddressSpaceId, scope: Scope, range: InvalidatedRange) -> Self {
         let mut request = Self::nothing(space, scope);
-        let _ = request.ranges.try_push(range);
+        request.push_first(range);
         request
     }
 
-    /// Makes `range` the only range.
+    /// Makes `range` the only range. Whether everything is asked for stays.
     #[inline]
     pub(crate) fn push_first(&mut self, range: InvalidatedRange) {
-        self.ranges.clear();
+        self.forget_ranges();
+        // There is room for it.
         let _ = self.ranges.try_push(range);
     }
 
-    /// Forgets the ranges, so that one can be pushed as the first.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets the ranges, so that one can be pushed as the first. Whether everything is asked for stays.
+    #[inline]
+    pub(crate) fn forget_ranges(&mut self) {
         self.ranges.clear();
     }
 

@@ -130,7 +130,8 @@ impl<F: Format> Action for Permit<'_, F> {
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     /// Changes the permissions in the part `range` of `top`, in leaves of at most `largest`.
     fn protect(&mut self, top: Table, range: GuestPhysRange, flags: MappingFlags, largest: Level) {
-        let (tables, format) = (self.reserve.tables, &self.reserve.tables.format);
+        let tables = self.tables();
+        let format = &tables.format;
         let mut pages = Rewrite::new(format, Level::PAGE_4K, flags);
         if top.level == Level::PAGE_4K {
             return self.protect_leaves(&mut pages, tables.entries_of(top, &range), range);
@@ -169,7 +170,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
             return;
         };
         self.gather.note_stored();
-        let rules = self.reserve.tables.format.rules();
+        let rules = self.tables().format.rules();
         if change == Change::Removed || rules.raised_needs_invalidation {
             let changed = InvalidatedRange::leaves(range, rewrite.level, change);
             self.gather.add_part(changed);

@@ -109,8 +109,8 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
     }
 }
 
-/// Forgets the notes in `range`, and gives back the tables that they name. Leaf tables,
-/// which have notes of leaves at most, are looked at only if `pages` says so.
+/// Forgets the notes in `range`, and gives back the tables that they name. Leaf tables, which have notes of
+/// leaves at most, are looked at only if `pages` says so.
 fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, range: GuestPhysRange, pages: bool) {
     tables.pass(tables.root(), range, |seen| {
         if let Some(note) = Retired::decode(seen.bits) {

@@ -69,6 +69,12 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         }
     }
 
+    /// The tree that it works on.
+    #[inline]
+    pub(crate) fn tables(&self) -> &'a Tables<F, H> {
+        self.reserve.tables
+    }
+
     /// Replaces the leaf in `entry` by a table in which the action was applied to the slot's
     /// portion. Every other byte keeps address, permissions, memory type, accessed and dirty state.
     ///
@@ -77,7 +83,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
     /// inherited. In between, other CPUs may fault spuriously on the whole leaf.
     pub(crate) fn split(&mut self, seen: &Seen<'_>) {
         let (level, entry) = (seen.level, seen.entry);
-        let rules = self.reserve.tables.format.rules();
+        let rules = self.tables().format.rules();
         // First: should the host unwind, what is put back has to be published like everything else.
         self.gather.note_stored();
         let bits = if rules.break_before_make || rules.hardware_writes_entries {
@@ -105,10 +111,10 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
     fn settle_broken(&self, seen: &Seen<'_>, bits: u64) {
         let entry = seen.entry;
         let broken = Broken { entry, bits };
-        self.reserve.tables.format.publish();
+        self.tables().format.publish();
         let range = InvalidatedRange::leaves(seen.span(), seen.level, Change::Removed);
         let request = Invalidation::range(self.gather.space(), Scope::AllCpus, range);
-        self.reserve.tables.host.invalidate(&request);
+        self.tables().host.invalidate(&request);
         mem::forget(broken);
     }
 
@@ -116,10 +122,10 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
     /// that links it. `None` is impossible: the survey counted the same tables.
     fn split_table(&mut self, level: Level, bits: u64, portion: GuestPhysRange) -> Option<u64> {
         let below = level.below()?;
-        let (geometry, format) = (self.reserve.tables.geometry(), self.reserve.tables.format);
+        let (geometry, format) = (self.tables().geometry(), self.tables().format);
         let frame = self.reserve.pop()?;
         // SAFETY: the frame came from the reserve, so it is ours alone until its entry is linked.
-        let words = unsafe { words::private(self.reserve.tables.frames(), frame, FRAME_WORDS) };
+        let words = unsafe { words::private(self.tables().frames(), frame, FRAME_WORDS) };
         let step = format.address_bits(HostPhysAddr::new(geometry.entry_size(below)));
         let mut next = format.split_leaf(level, bits);
         for word in words.iter_mut() {

@@ -143,7 +143,8 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 
     /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
-    /// such. They are a table below the root, or a part of the root.
+    /// such. They are a table below the root, or a frame of the root, in which a root of fewer entries
+    /// is followed by zeroes.
     pub(crate) fn directory(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         let (geometry, level) = (self.geometry(), Level::BLOCK_2M);
         let span = span_of(geometry, level, address);
@@ -256,7 +257,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 }
 
-/// The index of the entry that translates `address` among those of a table of `level`: a power of two.
+/// [`Geometry::index`], for those who have the entries of the table, and need not ask for their number again.
 #[inline]
 fn index_among(entries: &[AtomicU64], level: Level, address: GuestPhysAddr) -> usize {
     (address.as_u64() >> level.shift()) as usize & entries.len().wrapping_sub(1)

@@ -158,7 +158,7 @@ fn tables_at_edges<F: Format, H: TableHost>(
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     /// Clears the part `range` of `top`.
     pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
-        let tables = self.reserve.tables;
+        let tables = self.tables();
         tables.pass(top, range, |seen| {
             match (seen.found, seen.is_whole) {
                 (Found::Absent, _) => {}

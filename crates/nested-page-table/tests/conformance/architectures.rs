@@ -48,7 +48,7 @@ fn variant<F: Format, R: Reference + Clone>(
         host: unsafe { &*host },
         reference: Box::new(reference),
         new_table: Box::new(move |host| {
-            let table = NestedPageTable::new(Strict(format), vmid, host).ok()?;
+            let table = NestedPageTable::new(Strict::new(format), vmid, host).ok()?;
             Some(Box::new(table.with_leaf_policy(policy)) as Box<dyn Table>)
         }),
         // SAFETY: the pointer came from a box, and this is the last use of it.

@@ -4,76 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
-use mapping_flags::{FlagsError, MappingFlags};
+use mapping_flags::MappingFlags;
 use nested_page_table::{
-    Entry, Format, Geometry, Invalidation, Level, NestedPageTable, TableHost, UpdateRules,
+    Geometry, Invalidation, Level, MapError, NestedPageTable, TableHost, UnmapError,
 };
 use nested_paging_aarch64::{Capabilities, Mode, Stage2};
 use simulated_host::{Placement, SimulatedFrames, SparseMemory, Violations};
 use std::sync::Arc;
 
-type Hook = Box<dyn FnMut()>;
+use crate::strict::{BEFORE_SPLIT, FRESH_NEEDS_INVALIDATION, PUBLISHED, Strict};
 
-thread_local! {
-    static PUBLISHED: Cell<u32> = const { Cell::new(0) };
-    static FRESH_NEEDS_INVALIDATION: Cell<bool> = const { Cell::new(false) };
-    static BEFORE_SPLIT: RefCell<Option<Hook>> = const { RefCell::new(None) };
-}
-
-/// A format that counts barriers, and lets a test in between the reading of a leaf and its split.
-#[derive(Clone, Copy, Debug)]
-struct Watched(Stage2);
-
-impl Format for Watched {
-    fn geometry(&self) -> &Geometry {
-        self.0.geometry()
-    }
-    fn rules(&self) -> UpdateRules {
-        UpdateRules {
-            fresh_needs_invalidation: FRESH_NEEDS_INVALIDATION.get(),
-            ..self.0.rules()
-        }
-    }
-    fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
-        self.0.check_flags(flags)
-    }
-    fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
-        self.0.leaf_attributes(level, flags)
-    }
-    fn address_bits(&self, address: HostPhysAddr) -> u64 {
-        self.0.address_bits(address)
-    }
-    fn encode_table(&self, address: HostPhysAddr) -> u64 {
-        self.0.encode_table(address)
-    }
-    fn decode(&self, level: Level, bits: u64) -> Entry {
-        self.0.decode(level, bits)
-    }
-    fn with_permissions(&self, level: Level, bits: u64, flags: MappingFlags) -> u64 {
-        self.0.with_permissions(level, bits, flags)
-    }
-    fn split_leaf(&self, level: Level, bits: u64) -> u64 {
-        if let Some(hook) = BEFORE_SPLIT.take().as_mut() {
-            hook();
-        }
-        self.0.split_leaf(level, bits)
-    }
-    fn is_accessed(&self, bits: u64) -> bool {
-        self.0.is_accessed(bits)
-    }
-    fn is_dirty(&self, bits: u64) -> bool {
-        self.0.is_dirty(bits)
-    }
-    fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64 {
-        self.0.root_register(root, vmid)
-    }
-    fn vmid_bits(&self) -> u32 {
-        self.0.vmid_bits()
-    }
-    fn publish(&self) {
-        PUBLISHED.set(PUBLISHED.get() + 1);
-    }
-}
+type Watched = Strict<Stage2>;
 
 struct Host {
     frames: SimulatedFrames,
@@ -100,7 +41,13 @@ fn table(memory: &Arc<SparseMemory>) -> NestedPageTable<Watched, Host> {
     let capabilities = Capabilities::common()
         .with_accessed_tracking()
         .with_dirty_tracking();
-    let format = Watched(Stage2::new(Mode::IPA40, capabilities).unwrap());
+    table_in(
+        Strict::new(Stage2::new(Mode::IPA40, capabilities).unwrap()),
+        memory,
+    )
+}
+
+fn table_in(format: Watched, memory: &Arc<SparseMemory>) -> NestedPageTable<Watched, Host> {
     let violations = Arc::new(Violations::default());
     let frames = SimulatedFrames::new(Arc::clone(memory), violations, Placement::FromZero);
     let host = Host {
@@ -113,6 +60,33 @@ fn table(memory: &Arc<SparseMemory>) -> NestedPageTable<Watched, Host> {
 
 fn range(start: u64, size: u64) -> GuestPhysRange {
     GuestPhysRange::from_start_size(GuestPhysAddr::new(start), size).unwrap()
+}
+
+/// In a root of fewer entries than a frame has, pages beyond the input width share the GiB of pages within, of
+/// which the directory is remembered.
+#[test]
+fn a_root_smaller_than_a_frame_has_nothing_behind_its_entries() {
+    let memory = Arc::new(SparseMemory::new());
+    let wide = *table(&memory).format();
+    // Eight entries of 2 MiB.
+    let geometry = Geometry::new(&[9, 3], Level::BLOCK_2M, 40).unwrap();
+    let mut table = table_in(wide.with_geometry(geometry), &memory);
+    let (host, flags) = (HostPhysAddr::new(0x4000_0000), MappingFlags::READ_WRITE);
+    for page in [0xff_f000, 0xff_e000] {
+        table.map(range(page, 0x1000), host, flags).unwrap();
+        table.unmap(range(page, 0x1000)).unwrap();
+        table.map(range(page, 0x1000), host, flags).unwrap();
+    }
+    for beyond in [0x100_0000, 0x3fff_f000] {
+        let page = range(beyond, 0x1000);
+        let (guest, bits) = (page, 24);
+        let mapped = table.map(page, host, flags);
+        assert_eq!(mapped, Err(MapError::GuestTooWide { guest, bits }));
+        let unmapped = table.unmap(page);
+        assert_eq!(unmapped, Err(UnmapError::GuestTooWide { guest, bits }));
+        assert_eq!(led_to(&table, beyond), None);
+    }
+    assert_eq!(led_to(&table, 0xff_f000), Some(host));
 }
 
 /// Every edit that stored something ends with a barrier, and every invalidation comes after one.

@@ -1,22 +1,48 @@
-//! A format that insists on what its callers have promised it.
+//! A format that insists on what its callers have promised it, and that a test can watch.
+
+use std::cell::{Cell, RefCell};
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{Entry, Format, Geometry, Level, UpdateRules};
 
+type Hook = Box<dyn FnMut()>;
+
+thread_local! {
+    /// How often stores were published.
+    pub(crate) static PUBLISHED: Cell<u32> = const { Cell::new(0) };
+    /// Whether absent entries may be remembered where the format itself does not say so.
+    pub(crate) static FRESH_NEEDS_INVALIDATION: Cell<bool> = const { Cell::new(false) };
+    /// What happens between the reading of the next leaf and its split.
+    pub(crate) static BEFORE_SPLIT: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
 /// The format `F`, which fails the test where the table breaks a condition of [`Format`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Strict<F>(pub(crate) F);
+pub(crate) struct Strict<F> {
+    format: F,
+    geometry: Geometry,
+}
 
 impl<F: Format> Strict<F> {
+    pub(crate) fn new(format: F) -> Self {
+        let geometry = *format.geometry();
+        Self { format, geometry }
+    }
+
+    /// The same entries in tables of another shape.
+    pub(crate) fn with_geometry(self, geometry: Geometry) -> Self {
+        Self { geometry, ..self }
+    }
+
     fn check_address(&self, address: HostPhysAddr) {
         assert!(address.is_aligned_4k(), "{address} is not aligned");
-        let fits = self.0.geometry().holds_host_address(address);
+        let fits = self.geometry.holds_host_address(address);
         assert!(fits, "{address} is beyond the output width");
     }
 
     fn check_leaf(&self, level: Level, bits: u64) {
-        let entry = self.0.decode(level, bits);
+        let entry = self.format.decode(level, bits);
         assert!(
             matches!(entry, Entry::Leaf(_)),
             "{bits:#x} at {level}: {entry:?}"
@@ -26,45 +52,47 @@ impl<F: Format> Strict<F> {
 
 impl<F: Format> Format for Strict<F> {
     fn geometry(&self) -> &Geometry {
-        self.0.geometry()
+        &self.geometry
     }
 
     fn rules(&self) -> UpdateRules {
-        self.0.rules()
+        let mut rules = self.format.rules();
+        rules.fresh_needs_invalidation |= FRESH_NEEDS_INVALIDATION.get();
+        rules
     }
 
     fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
-        self.0.check_flags(flags)
+        self.format.check_flags(flags)
     }
 
     fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
         assert!(
-            level <= self.0.geometry().largest_leaf(),
+            level <= self.geometry.largest_leaf(),
             "no leaves at {level}"
         );
-        assert_eq!(self.0.check_flags(flags), Ok(()), "{flags:?}");
-        self.0.leaf_attributes(level, flags)
+        assert_eq!(self.format.check_flags(flags), Ok(()), "{flags:?}");
+        self.format.leaf_attributes(level, flags)
     }
 
     fn address_bits(&self, address: HostPhysAddr) -> u64 {
         self.check_address(address);
-        self.0.address_bits(address)
+        self.format.address_bits(address)
     }
 
     fn encode_table(&self, address: HostPhysAddr) -> u64 {
         self.check_address(address);
-        self.0.encode_table(address)
+        self.format.encode_table(address)
     }
 
     fn decode(&self, level: Level, bits: u64) -> Entry {
-        self.0.decode(level, bits)
+        self.format.decode(level, bits)
     }
 
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
-        let entry = self.0.decode_own(level, bits);
+        let entry = self.format.decode_own(level, bits);
         assert_eq!(
             entry,
-            self.0.decode(level, bits),
+            self.format.decode(level, bits),
             "{bits:#x} at {level} is no word of the format"
         );
         entry
@@ -72,37 +100,41 @@ impl<F: Format> Format for Strict<F> {
 
     fn with_permissions(&self, level: Level, bits: u64, flags: MappingFlags) -> u64 {
         self.check_leaf(level, bits);
-        self.0.with_permissions(level, bits, flags)
+        self.format.with_permissions(level, bits, flags)
     }
 
     fn split_leaf(&self, level: Level, bits: u64) -> u64 {
         assert_ne!(level, Level::PAGE_4K, "a page has no parts");
         self.check_leaf(level, bits);
-        self.0.split_leaf(level, bits)
+        if let Some(hook) = BEFORE_SPLIT.take().as_mut() {
+            hook();
+        }
+        self.format.split_leaf(level, bits)
     }
 
     fn is_accessed(&self, bits: u64) -> bool {
-        self.0.is_accessed(bits)
+        self.format.is_accessed(bits)
     }
 
     fn is_dirty(&self, bits: u64) -> bool {
-        self.0.is_dirty(bits)
+        self.format.is_dirty(bits)
     }
 
     fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64 {
         self.check_address(root);
-        self.0.root_register(root, vmid)
+        self.format.root_register(root, vmid)
     }
 
     fn vmid_bits(&self) -> u32 {
-        self.0.vmid_bits()
+        self.format.vmid_bits()
     }
 
     fn restricts_user_execution(&self) -> bool {
-        self.0.restricts_user_execution()
+        self.format.restricts_user_execution()
     }
 
     fn publish(&self) {
-        self.0.publish();
+        PUBLISHED.set(PUBLISHED.get() + 1);
+        self.format.publish();
     }
 }
