@@ -2,15 +2,10 @@
 
 use core::fmt;
 
-use guest_addr::GuestPhysRange;
-
 use crate::format::Format;
-use crate::gather::Gather;
 use crate::host::TableHost;
-use crate::recent::Remembered;
 use crate::release;
 use crate::table::NestedPageTable;
-use crate::tables::Tables;
 
 /// A group of changes to a table. What they invalidate is gathered and carried out in one batch when
 /// the edit is finished or dropped.
@@ -40,35 +35,10 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
         drop(self);
     }
 
-    /// The tree and what waits for its invalidation, borrowed apart, for a change that may unlink
-    /// tables.
-    #[inline]
-    pub(crate) fn parts(&mut self) -> (&Tables<F, H>, &mut Gather) {
-        self.table.recent.forget();
-        (&self.table.tables, &mut self.table.gather)
-    }
-
-    /// Remembers the directory again that was remembered `before` [`parts`](Self::parts), unless a table
-    /// was unlinked and waits for its invalidation. None has been given back since.
-    #[inline]
-    pub(crate) fn recall(&mut self, before: Remembered) {
-        if !self.table.gather.has_retired_tables() {
-            self.table.recent.recall(before);
-        }
-    }
-
     /// Carries out the pending batch.
     #[inline]
     pub(crate) fn flush(&mut self) {
         release::flush(&self.table.tables, &mut self.table.gather);
-    }
-
-    /// Carries out the pending batch if it concerns `range`.
-    #[inline]
-    pub(crate) fn settle(&mut self, range: &GuestPhysRange) {
-        if self.table.gather.overlaps(range) {
-            release::carry_out(&self.table.tables, &mut self.table.gather);
-        }
     }
 }
 

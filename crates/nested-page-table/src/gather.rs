@@ -131,14 +131,14 @@ impl Gather {
     /// Whether something that a CPU may still believe in waits for its invalidation in `range`. Fresh
     /// entries do not count: nothing was there.
     #[inline]
-    pub(crate) fn overlaps(&self, range: &GuestPhysRange) -> bool {
+    pub(crate) fn overlaps(&self, range: GuestPhysRange) -> bool {
         self.noted & CHANGED != 0 && self.has_range_over(range)
     }
 
     #[inline(never)]
-    fn has_range_over(&self, range: &GuestPhysRange) -> bool {
+    fn has_range_over(&self, range: GuestPhysRange) -> bool {
         let mut ranges = self.request.pushed().iter();
-        ranges.any(|changed| changed.change > Change::Fresh && changed.range.overlaps(range))
+        ranges.any(|changed| changed.change > Change::Fresh && changed.range.overlaps(&range))
     }
 
     /// Whether nothing was changed or stored.

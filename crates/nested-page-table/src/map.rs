@@ -19,6 +19,7 @@ use crate::release;
 use crate::reserve::Reserve;
 use crate::retired::Retired;
 use crate::slots::tables_below;
+use crate::table::NestedPageTable;
 use crate::tables::{Table, Tables};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -45,49 +46,43 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         flags: MappingFlags,
     ) -> Result<(), MapError> {
         loop {
-            if !self.table.gather.overlaps(&guest) && self.table.store_page(&guest, host, flags) {
+            if !self.table.gather.overlaps(guest) && self.table.store_page(guest, host, flags) {
                 self.table.gather.note_stored();
-                if let Some(fresh) = self.table.fresh_page(&guest) {
+                if let Some(fresh) = self.table.fresh_page(guest) {
                     self.table.gather.add(fresh);
                 }
                 return Ok(());
             }
-            if let Some(result) = self.map_elsewhere(guest, host, flags) {
-                return result;
+            if self.table.map_elsewhere(guest, host, flags)? {
+                return Ok(());
             }
         }
     }
+}
 
-    /// [`map`](Self::map), out of the way of the pages that take one store; or `None` if the page may
-    /// be one of them now.
+impl<F: Format, H: TableHost> NestedPageTable<F, H> {
+    /// [`Edit::map`], out of the way of the pages that take one store. Says whether it did it: if not, the
+    /// page may be one of them now.
     pub(crate) fn map_elsewhere(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
-    ) -> Option<Result<(), MapError>> {
-        if self.table.find_page(&guest) {
-            return None;
+    ) -> Result<bool, MapError> {
+        if self.find_page(guest) {
+            return Ok(false);
         }
-        Some(self.map_range(guest, host, flags))
-    }
-
-    fn map_range(
-        &mut self,
-        guest: GuestPhysRange,
-        host: HostPhysAddr,
-        flags: MappingFlags,
-    ) -> Result<(), MapError> {
-        let plan = Plan::new(&self.table.tables, guest, host, flags)?;
+        let plan = Plan::new(&self.tables, guest, host, flags)?;
         if guest.size() == PAGE_SIZE_4K {
-            self.table.remember_flags(flags);
+            self.remember_flags(flags);
         }
-        self.settle(&guest);
+        self.settle(guest);
         let (tables, gather) = self.parts();
         let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
         let mut reserve = Reserve::on_demand(tables);
         if let Some(entry) = absent {
-            return fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan);
+            fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan)?;
+            return Ok(true);
         }
         let mut survey = Survey::default();
         survey.look_at(tables, top, guest, &plan);
@@ -105,7 +100,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         fence(Ordering::Release);
         place(tables, &mut reserve, top, guest, &plan);
         note_fresh(tables, gather, guest, frames > 0, &plan);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -20,7 +20,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     #[inline]
     pub(crate) fn store_page(
         &mut self,
-        guest: &GuestPhysRange,
+        guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> bool {
@@ -45,7 +45,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// Unmaps one page if it has a leaf of its own and its directory is remembered: one store. Says
     /// whether it did; otherwise nothing was changed.
     #[inline]
-    pub(crate) fn clear_page(&mut self, guest: &GuestPhysRange) -> bool {
+    pub(crate) fn clear_page(&mut self, guest: GuestPhysRange) -> bool {
         let Some(entry) = self.page_leaf(guest) else {
             return false;
         };
@@ -55,14 +55,14 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// [`clear_page`](Self::clear_page), which returns the leaf as the hardware left it.
     #[inline]
-    pub(crate) fn take_page(&mut self, guest: &GuestPhysRange) -> Option<UnmappedLeaf> {
+    pub(crate) fn take_page(&mut self, guest: GuestPhysRange) -> Option<UnmappedLeaf> {
         let bits = self.page_leaf(guest)?.swap(0, Ordering::AcqRel);
         let format = &self.tables.format;
         let Entry::Leaf(leaf) = format.decode_own(Level::PAGE_4K, bits) else {
             return None;
         };
         Some(UnmappedLeaf {
-            guest: *guest,
+            guest,
             host: leaf.address,
             accessed: format.is_accessed(bits),
             dirty: format.is_dirty(bits),
@@ -70,7 +70,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     }
 
     /// Remembers the directory over a page. Says whether it is worth while to try the page again.
-    pub(crate) fn find_page(&mut self, guest: &GuestPhysRange) -> bool {
+    pub(crate) fn find_page(&mut self, guest: GuestPhysRange) -> bool {
         is_page(guest) && self.recent.find(&self.tables, guest.start())
     }
 
@@ -83,7 +83,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// The entry of one page, if there is a leaf in it.
     #[inline]
-    fn page_leaf(&self, guest: &GuestPhysRange) -> Option<&AtomicU64> {
+    fn page_leaf(&self, guest: GuestPhysRange) -> Option<&AtomicU64> {
         if !is_page(guest) {
             return None;
         }
@@ -94,20 +94,20 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// What the mapping of a page has to have invalidated.
     #[inline]
-    pub(crate) fn fresh_page(&self, guest: &GuestPhysRange) -> Option<InvalidatedRange> {
+    pub(crate) fn fresh_page(&self, guest: GuestPhysRange) -> Option<InvalidatedRange> {
         let needed = self.tables.format.rules().fresh_needs_invalidation;
-        needed.then(|| InvalidatedRange::leaves(*guest, Level::PAGE_4K, Change::Fresh))
+        needed.then(|| InvalidatedRange::leaves(guest, Level::PAGE_4K, Change::Fresh))
     }
 }
 
 /// What the unmapping of a page has to have invalidated.
 #[inline]
-pub(crate) fn removed_page(guest: &GuestPhysRange) -> InvalidatedRange {
-    InvalidatedRange::leaves(*guest, Level::PAGE_4K, Change::Removed)
+pub(crate) fn removed_page(guest: GuestPhysRange) -> InvalidatedRange {
+    InvalidatedRange::leaves(guest, Level::PAGE_4K, Change::Removed)
 }
 
 /// Whether `guest` is one page of 4 KiB.
 #[inline]
-fn is_page(guest: &GuestPhysRange) -> bool {
+fn is_page(guest: GuestPhysRange) -> bool {
     guest.size() == PAGE_SIZE_4K && guest.start().is_aligned_4k()
 }

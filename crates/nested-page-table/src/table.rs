@@ -21,7 +21,7 @@ use crate::invalidation::AddressSpaceId;
 use crate::mapping::{Mapping, UnmappedLeaf};
 use crate::one_page::removed_page;
 use crate::policy::LeafPolicy;
-use crate::recent::Recent;
+use crate::recent::{Recent, Remembered};
 use crate::release;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
@@ -142,27 +142,27 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         flags: MappingFlags,
     ) -> Result<(), MapError> {
         loop {
-            if self.gather.is_idle() && self.store_page(&guest, host, flags) {
-                let fresh = self.fresh_page(&guest);
+            if self.gather.is_idle() && self.store_page(guest, host, flags) {
+                let fresh = self.fresh_page(guest);
                 release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
                 return Ok(());
             }
-            if let Some(result) = self.map_in_edit(guest, host, flags) {
-                return result;
+            if self.map_in_edit(guest, host, flags)? {
+                return Ok(());
             }
         }
     }
 
-    /// [`map`](Self::map), out of the way of the pages that take one store; or `None` if the page may
-    /// be one of them now.
+    /// [`map`](Self::map), out of the way of the pages that take one store. Says whether it did it: if not,
+    /// the page may be one of them now.
     #[inline(never)]
     fn map_in_edit(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
-    ) -> Option<Result<(), MapError>> {
-        self.edit().map_elsewhere(guest, host, flags)
+    ) -> Result<bool, MapError> {
+        self.edit().table.map_elsewhere(guest, host, flags)
     }
 
     /// [`Edit::unmap`] as an edit of its own: invalidated, and its tables given back, when it
@@ -174,22 +174,22 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         loop {
-            if self.gather.is_idle() && self.clear_page(&guest) {
-                let removed = Some(removed_page(&guest));
+            if self.gather.is_idle() && self.clear_page(guest) {
+                let removed = Some(removed_page(guest));
                 release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
                 return Ok(());
             }
-            if let Some(result) = self.unmap_in_edit(guest) {
-                return result;
+            if self.unmap_in_edit(guest)? {
+                return Ok(());
             }
         }
     }
 
-    /// [`unmap`](Self::unmap), out of the way of the pages that take one store; or `None` if the page may
-    /// be one of them now.
+    /// [`unmap`](Self::unmap), out of the way of the pages that take one store. Says whether it did it: if
+    /// not, the page may be one of them now.
     #[inline(never)]
-    fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Option<Result<(), UnmapError>> {
-        self.edit().unmap_elsewhere(guest)
+    fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
+        self.edit().table.unmap_elsewhere(guest)
     }
 
     /// [`Edit::unmap_reporting`] as an edit of its own.
@@ -202,11 +202,11 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
-        self.find_page(&guest);
+        self.find_page(guest);
         if self.gather.is_idle()
-            && let Some(leaf) = self.take_page(&guest)
+            && let Some(leaf) = self.take_page(guest)
         {
-            let removed = Some(removed_page(&guest));
+            let removed = Some(removed_page(guest));
             release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
             report(leaf);
             return Ok(());
@@ -247,6 +247,31 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             }
             _ => None,
         })
+    }
+
+    /// The tree and what waits for its invalidation, borrowed apart, for a change that may unlink
+    /// tables.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&Tables<F, H>, &mut Gather) {
+        self.recent.forget();
+        (&self.tables, &mut self.gather)
+    }
+
+    /// Remembers the directory again that was remembered `before` [`parts`](Self::parts), unless a table
+    /// was unlinked and waits for its invalidation. None has been given back since.
+    #[inline]
+    pub(crate) fn recall(&mut self, before: Remembered) {
+        if !self.gather.has_retired_tables() {
+            self.recent.recall(before);
+        }
+    }
+
+    /// Carries out the pending batch if it concerns `range`.
+    #[inline]
+    pub(crate) fn settle(&mut self, range: GuestPhysRange) {
+        if self.gather.overlaps(range) {
+            release::carry_out(&self.tables, &mut self.gather);
+        }
     }
 }
 

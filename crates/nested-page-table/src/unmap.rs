@@ -17,6 +17,7 @@ use crate::pass::{Found, Next, Seen};
 use crate::release;
 use crate::slots::tables_below;
 use crate::split::{Action, Clear, Operation, retired_word};
+use crate::table::NestedPageTable;
 use crate::tables::{Table, Tables};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -35,35 +36,15 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         loop {
-            if self.table.clear_page(&guest) {
+            if self.table.clear_page(guest) {
                 self.table.gather.note_stored();
-                self.table.gather.add(removed_page(&guest));
+                self.table.gather.add(removed_page(guest));
                 return Ok(());
             }
-            if let Some(result) = self.unmap_elsewhere(guest) {
-                return result;
+            if self.table.unmap_elsewhere(guest)? {
+                return Ok(());
             }
         }
-    }
-
-    /// [`unmap`](Self::unmap), out of the way of the pages that take one store; or `None` if the page
-    /// may be one of them now.
-    pub(crate) fn unmap_elsewhere(
-        &mut self,
-        guest: GuestPhysRange,
-    ) -> Option<Result<(), UnmapError>> {
-        if self.table.find_page(&guest) {
-            return None;
-        }
-        Some(self.unmap_range(guest))
-    }
-
-    fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        self.check_unmap(&guest)?;
-        let before = self.table.recent.remembered();
-        self.remove(guest, Clear)?;
-        self.recall(before);
-        Ok(())
     }
 
     /// [`unmap`](Self::unmap), which also invalidates at once and then calls `report` for each leaf
@@ -79,26 +60,38 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
-        self.check_unmap(&guest)?;
+        self.table.check_unmap(guest)?;
         self.flush();
         let format = *self.table.format();
-        self.remove(guest, Retire { format })?;
-        let (tables, gather) = self.parts();
+        self.table.remove(guest, Retire { format })?;
+        let (tables, gather) = self.table.parts();
         release::flush_reporting(tables, gather, &mut report);
         Ok(())
     }
+}
 
-    fn check_unmap(&self, guest: &GuestPhysRange) -> Result<(), UnmapError> {
-        let geometry = self.table.geometry();
-        if !guest.is_aligned_4k() {
-            return Err(UnmapError::Unaligned { guest: *guest });
+impl<F: Format, H: TableHost> NestedPageTable<F, H> {
+    /// [`Edit::unmap`], out of the way of the pages that take one store. Says whether it did it: if not,
+    /// the page may be one of them now.
+    pub(crate) fn unmap_elsewhere(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
+        if self.find_page(guest) {
+            return Ok(false);
         }
-        if !geometry.holds_guest(guest) {
+        self.check_unmap(guest)?;
+        let before = self.recent.remembered();
+        self.remove(guest, Clear)?;
+        self.recall(before);
+        Ok(true)
+    }
+
+    fn check_unmap(&self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        let geometry = self.geometry();
+        if !guest.is_aligned_4k() {
+            return Err(UnmapError::Unaligned { guest });
+        }
+        if !geometry.holds_guest(&guest) {
             let bits = geometry.input_bits();
-            return Err(UnmapError::GuestTooWide {
-                guest: *guest,
-                bits,
-            });
+            return Err(UnmapError::GuestTooWide { guest, bits });
         }
         Ok(())
     }
