@@ -72,7 +72,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         if self.find_page(guest) {
             return Ok(false);
         }
-        let plan = Plan::new(&self.tables, guest, host, flags)?;
+        check(&self.tables, guest, host, flags)?;
+        let plan = Plan::new(&self.tables, guest, host, flags);
         if guest.size() == PAGE_SIZE_4K {
             self.remember_flags(flags);
         }
@@ -133,6 +134,31 @@ pub(crate) struct Plan {
     pub(crate) largest_leaf: Level,
 }
 
+#[inline]
+fn check<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    guest: GuestPhysRange,
+    host: HostPhysAddr,
+    flags: MappingFlags,
+) -> Result<(), MapError> {
+    let geometry = tables.geometry();
+    if !guest.is_aligned_4k() || !host.is_aligned_4k() {
+        return Err(MapError::Unaligned { guest, host });
+    }
+    if !geometry.holds_guest(&guest) {
+        return Err(MapError::GuestTooWide {
+            guest,
+            bits: geometry.input_bits(),
+        });
+    }
+    let fits = HostPhysRange::from_start_size(host, guest.size());
+    if !fits.is_ok_and(|range| geometry.holds_host(&range)) {
+        let (size, bits) = (guest.size(), geometry.output_bits());
+        return Err(MapError::HostTooWide { host, size, bits });
+    }
+    Ok(tables.format.check_flags(flags)?)
+}
+
 impl Plan {
     #[inline]
     fn new<F: Format, H: TableHost>(
@@ -140,29 +166,13 @@ impl Plan {
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
-    ) -> Result<Self, MapError> {
-        let geometry = tables.geometry();
-        if !guest.is_aligned_4k() || !host.is_aligned_4k() {
-            return Err(MapError::Unaligned { guest, host });
-        }
-        if !geometry.holds_guest(&guest) {
-            return Err(MapError::GuestTooWide {
-                guest,
-                bits: geometry.input_bits(),
-            });
-        }
-        let fits = HostPhysRange::from_start_size(host, guest.size());
-        if !fits.is_ok_and(|range| geometry.holds_host(&range)) {
-            let (size, bits) = (guest.size(), geometry.output_bits());
-            return Err(MapError::HostTooWide { host, size, bits });
-        }
-        tables.format.check_flags(flags)?;
+    ) -> Self {
         let delta = host.as_u64().wrapping_sub(guest.start().as_u64());
-        Ok(Self {
+        Self {
             flags,
             delta,
             largest_leaf: tables.largest_leaf(flags, delta),
-        })
+        }
     }
 
     #[inline]

@@ -14,15 +14,18 @@ use crate::words::{self, FRAME_WORDS};
 
 /// A stack of unused frames, chained through themselves. Dropping it gives them back.
 ///
-/// Invariant: `count` frames are on the stack, each from `frames` and used by nobody else; each but
-/// the last holds the address of the next one in the word that [`link_slot`] names.
+/// Invariant: each frame on the stack is from `frames` and used by nobody else; it holds the address of the
+/// next one, or [`END`], in the word that [`link_slot`] names.
 pub(crate) struct Reserve<'a, F: Format, H: TableHost> {
     pub(crate) tables: &'a Tables<F, H>,
+    /// The frame on top, or why there is none.
     top: HostPhysAddr,
-    count: u64,
-    /// Whether an empty reserve takes frames from the host when it is asked for one.
-    refills: bool,
 }
+
+/// In place of a frame, which is aligned: there are no more.
+const END: HostPhysAddr = HostPhysAddr::new(1);
+/// In place of a frame: the host is asked for each.
+const ON_DEMAND: HostPhysAddr = HostPhysAddr::new(u64::MAX);
 
 /// The word of a frame that holds the link. It varies with the address, so that the links of many
 /// frames do not compete for one cache set.
@@ -37,9 +40,7 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
     pub(crate) fn on_demand(tables: &'a Tables<F, H>) -> Self {
         Self {
             tables,
-            top: HostPhysAddr::ZERO,
-            count: 0,
-            refills: true,
+            top: ON_DEMAND,
         }
     }
 
@@ -47,7 +48,7 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
     /// could. If not, those already taken are given back when it is dropped.
     #[inline(never)]
     pub(crate) fn take(&mut self, count: u64) -> bool {
-        self.refills = false;
+        self.top = END;
         for _ in 0..count {
             let Some(frame) = self.allocate() else {
                 return false;
@@ -78,25 +79,28 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
             *link = self.top.as_u64();
         }
         self.top = frame;
-        self.count += 1;
     }
 
     /// A frame with unspecified contents, which from now on belongs to the caller. `None` only if
     /// the reserve is on demand and the host has no more.
     #[inline(never)]
     pub(crate) fn pop(&mut self) -> Option<HostPhysAddr> {
-        if self.refills {
+        if self.top == ON_DEMAND {
             return self.allocate();
         }
         self.take_top()
     }
 
     fn take_top(&mut self) -> Option<HostPhysAddr> {
-        self.count = self.count.checked_sub(1)?;
         let frame = self.top;
+        if !frame.is_aligned_4k() {
+            return None;
+        }
         // SAFETY: by the invariant the frame on top came from `frames` and is used by nobody else.
         let words = unsafe { words::private(self.tables.frames(), frame, FRAME_WORDS) };
-        self.top = HostPhysAddr::new(words.get(link_slot(frame)).copied().unwrap_or(0));
+        self.top = words
+            .get(link_slot(frame))
+            .map_or(END, |&link| HostPhysAddr::new(link));
         Some(frame)
     }
 }
