@@ -31,7 +31,7 @@ const PART: u8 = 1 << 4;
 impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
         Self {
-            request: Invalidation::nothing(space, Scope::AllCpus),
+            request: Invalidation::unused(space, Scope::AllCpus),
             noted: 0,
         }
     }
@@ -68,7 +68,7 @@ impl Gather {
         changed: InvalidatedRange,
         invalidate: impl FnOnce(&Invalidation),
     ) {
-        self.request.push_first(changed);
+        self.request.replace_range(changed);
         let unsettled = Unsettled { gather: self };
         invalidate(&unsettled.gather.request);
         mem::forget(unsettled);
@@ -80,7 +80,7 @@ impl Gather {
     pub(crate) fn add(&mut self, changed: InvalidatedRange) {
         if self.noted & CHANGED == 0 {
             self.noted |= CHANGED;
-            self.request.push_first(changed);
+            self.request.replace_range(changed);
         } else {
             // In registers: what is passed in memory would be stored on the way above too.
             let InvalidatedRange {
@@ -123,9 +123,10 @@ impl Gather {
         let noted = self.noted;
         self.noted |= CHANGED | STORED | PART;
         if noted & CHANGED == 0 {
-            self.request.forget_ranges();
+            self.request.replace_range(changed);
+        } else {
+            self.request.push(&changed, noted & PART != 0);
         }
-        self.request.push(&changed, noted & PART != 0);
     }
 
     /// Whether something that a CPU may still believe in waits for its invalidation in `range`. Fresh
@@ -200,11 +201,17 @@ impl Gather {
         }
     }
 
+    /// Forgets the stores, with nothing else noted: they were published.
+    #[inline]
+    pub(crate) fn clear_stores(&mut self) {
+        self.noted = 0;
+    }
+
     /// Forgets everything: it was carried out.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.noted = 0;
-        self.request.ask_for_ranges();
+        self.request.truncate();
     }
 }
 

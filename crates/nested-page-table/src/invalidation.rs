@@ -3,7 +3,7 @@
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use guest_addr::GuestPhysRange;
+use guest_addr::{GuestPhysAddr, GuestPhysRange};
 
 use crate::level::Level;
 
@@ -112,42 +112,45 @@ impl Invalidation {
     /// A request for every translation of `space`, table entries included.
     #[must_use]
     pub fn everything(space: AddressSpaceId, scope: Scope) -> Self {
-        let mut request = Self::nothing(space, scope);
+        let mut request = Self::unused(space, scope);
         request.ask_for_everything();
         request
     }
 
-    /// A request for nothing yet.
+    /// A request with a range that has no meaning yet.
     #[inline]
-    pub(crate) fn nothing(space: AddressSpaceId, scope: Scope) -> Self {
+    pub(crate) fn unused(space: AddressSpaceId, scope: Scope) -> Self {
+        let page = GuestPhysRange::block_at(GuestPhysAddr::ZERO, Level::PAGE_4K.shift());
+        Self::range(space, scope, InvalidatedRange::tables(page, Change::Fresh))
+    }
+
+    /// A request for one range of `space`.
+    #[must_use]
+    pub fn range(space: AddressSpaceId, scope: Scope, range: InvalidatedRange) -> Self {
+        let mut ranges = ArrayVec::new();
+        // There is room for it.
+        let _ = ranges.try_push(range);
         Self {
-            ranges: ArrayVec::new(),
+            ranges,
             space,
             scope,
             everything: false,
         }
     }
 
-    /// A request for one range of `space`.
-    #[must_use]
-    pub fn range(space: AddressSpaceId, scope: Scope, range: InvalidatedRange) -> Self {
-        let mut request = Self::nothing(space, scope);
-        request.push_first(range);
-        request
+    /// Puts `range` in the place of the only range.
+    #[inline]
+    pub(crate) fn replace_range(&mut self, range: InvalidatedRange) {
+        if let Some(only) = self.ranges.first_mut() {
+            *only = range;
+        }
     }
 
-    /// Makes `range` the only range. Whether everything is asked for stays.
+    /// Forgets the ranges but for the first, and asks for what is left alone from now on.
     #[inline]
-    pub(crate) fn push_first(&mut self, range: InvalidatedRange) {
-        self.forget_ranges();
-        // There is room for it.
-        let _ = self.ranges.try_push(range);
-    }
-
-    /// Forgets the ranges, so that one can be pushed as the first. Whether everything is asked for stays.
-    #[inline]
-    pub(crate) fn forget_ranges(&mut self) {
-        self.ranges.clear();
+    pub(crate) fn truncate(&mut self) {
+        self.ranges.truncate(1);
+        self.everything = false;
     }
 
     /// Adds a range to those before: joins it to the newest if it is a part of the same, or if they touch and
@@ -169,12 +172,6 @@ impl Invalidation {
     /// Asks for everything from now on, and keeps the ranges.
     pub(crate) fn ask_for_everything(&mut self) {
         self.everything = true;
-    }
-
-    /// Asks for the ranges alone from now on.
-    #[inline]
-    pub(crate) fn ask_for_ranges(&mut self) {
-        self.everything = false;
     }
 
     /// Ranges that cover what was pushed, also where everything is asked for.

@@ -29,10 +29,10 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         if !is_page(guest) {
             return false;
         }
-        let Some(attributes) = recent.attributes(host, flags) else {
+        let Some(entry) = recent.page_entry(tables, guest.start()) else {
             return false;
         };
-        let Some(entry) = recent.page_entry(tables, guest.start()) else {
+        let Some(attributes) = recent.attributes(host, flags) else {
             return false;
         };
         if entry.load(Ordering::Relaxed) != 0 {

@@ -24,7 +24,7 @@ use crate::tables::{Table, Tables, load};
 pub(crate) fn flush<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
     if gather.has_only_stores() {
         tables.format.publish();
-        gather.clear();
+        gather.clear_stores();
     } else if !gather.is_idle() {
         carry_out(tables, gather);
     }

@@ -155,6 +155,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// [`map`](Self::map), out of the way of the pages that take one store. Says whether it did it: if not,
     /// the page may be one of them now.
+    #[cold]
     #[inline(never)]
     fn map_in_edit(
         &mut self,
@@ -187,6 +188,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// [`unmap`](Self::unmap), out of the way of the pages that take one store. Says whether it did it: if
     /// not, the page may be one of them now.
+    #[cold]
     #[inline(never)]
     fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
         self.edit().table.unmap_elsewhere(guest)
