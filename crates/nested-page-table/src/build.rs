@@ -20,8 +20,9 @@ pub(crate) fn leaf_word<F: Format, H: TableHost>(
     plan: &Plan,
     guest: GuestPhysAddr,
 ) -> u64 {
+    let attributes = tables.leaf_attributes(level, plan.flags);
     let host = HostPhysAddr::new(plan.host_of(guest));
-    tables.leaf_attributes(level, plan.flags) | tables.format.address_bits(host)
+    attributes | tables.format.address_bits(host)
 }
 
 /// What to add to a leaf of `level` for its neighbour.

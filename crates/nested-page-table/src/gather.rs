@@ -6,14 +6,17 @@ use guest_addr::GuestPhysRange;
 
 use crate::invalidation::{AddressSpaceId, Change, InvalidatedRange, Invalidation, Scope};
 use crate::level::Level;
+use crate::recent::Recent;
 
 /// The changes that wait for their invalidation, in the order in which they were made.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Gather {
+    /// What single pages were mapped in last. Here, since no table is unlinked without a note.
+    pub(crate) recent: Recent,
     noted: u8,
-    /// What was changed, or ranges that were changed before where nothing is noted as changed: it asks for
-    /// everything only where something is.
+    /// What was changed. Where nothing is noted as changed, it has one range, which has no meaning, and does
+    /// not ask for everything.
     request: Invalidation,
 }
 
@@ -31,6 +34,7 @@ const PART: u8 = 1 << 4;
 impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
         Self {
+            recent: Recent::new(),
             request: Invalidation::unused(space, Scope::AllCpus),
             noted: 0,
         }
@@ -48,9 +52,11 @@ impl Gather {
         self.noted |= STORED;
     }
 
-    /// Notes that an entry in the ranges gathered holds the note of a table.
+    /// Notes that an entry in the ranges gathered holds the note of a table, which may be what was
+    /// remembered.
     #[inline]
     pub(crate) fn note_retired_table(&mut self) {
+        self.recent.forget();
         self.noted |= RETIRED_TABLES;
     }
 
@@ -172,12 +178,6 @@ impl Gather {
         self.noted & RETIRED_LEAVES != 0
     }
 
-    /// Whether entries hold notes of tables.
-    #[inline]
-    pub(crate) fn has_retired_tables(&self) -> bool {
-        self.noted & RETIRED_TABLES != 0
-    }
-
     /// Calls `invalidate` with what covers every change, if there was any.
     #[inline]
     pub(crate) fn request(&self, invalidate: impl FnOnce(&Invalidation)) {
@@ -211,7 +211,7 @@ impl Gather {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.noted = 0;
-        self.request.truncate();
+        self.request.reset();
     }
 }
 

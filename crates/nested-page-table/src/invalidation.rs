@@ -101,6 +101,7 @@ pub struct Invalidation {
     /// Everything is asked for, whatever the ranges are.
     everything: bool,
     scope: Scope,
+    /// Always one at least.
     ranges: ArrayVec<InvalidatedRange, { Self::MAX_RANGES }>,
     space: AddressSpaceId,
 }
@@ -117,7 +118,7 @@ impl Invalidation {
         request
     }
 
-    /// A request with a range that has no meaning yet.
+    /// A request with one range, which has no meaning yet.
     #[inline]
     pub(crate) fn unused(space: AddressSpaceId, scope: Scope) -> Self {
         let page = GuestPhysRange::block_at(GuestPhysAddr::ZERO, Level::PAGE_4K.shift());
@@ -146,9 +147,9 @@ impl Invalidation {
         }
     }
 
-    /// Forgets the ranges but for the first, and asks for what is left alone from now on.
+    /// Forgets the ranges but for the first, and that everything was asked for.
     #[inline]
-    pub(crate) fn truncate(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.ranges.truncate(1);
         self.everything = false;
     }

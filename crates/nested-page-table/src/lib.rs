@@ -33,6 +33,7 @@ mod rewrite;
 mod slots;
 mod split;
 mod statistics;
+mod survey;
 mod table;
 mod tables;
 mod unmap;

@@ -13,12 +13,12 @@ use crate::gather::Gather;
 use crate::host::TableHost;
 use crate::invalidation::{Change, InvalidatedRange};
 use crate::level::Level;
-use crate::mapping::Mapping;
 use crate::pass::{Found, Next, Seen};
 use crate::release;
 use crate::reserve::Reserve;
 use crate::retired::Retired;
 use crate::slots::tables_below;
+use crate::survey::Survey;
 use crate::table::NestedPageTable;
 use crate::tables::{Table, Tables};
 
@@ -78,15 +78,15 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             self.remember_flags(flags);
         }
         self.settle(guest);
-        let (tables, gather) = self.parts();
+        let (tables, gather) = (&self.tables, &mut self.gather);
         let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
-        let mut reserve = Reserve::on_demand(tables);
+        let mut reserve = Reserve::empty(tables);
         if let Some(entry) = absent {
             fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan)?;
             return Ok(true);
         }
-        let mut survey = Survey::default();
-        survey.look_at(tables, top, guest, &plan);
+        let mut survey = Survey::to_map(plan.largest_leaf);
+        survey.of(tables, top, guest);
         let frames = survey.frames;
         if let Some(existing) = survey.in_the_way {
             return Err(MapError::Conflict { guest, existing });
@@ -126,14 +126,7 @@ fn fill_absent<F: Format, H: TableHost>(
     Ok(())
 }
 
-/// A mapping whose arguments were checked.
-pub(crate) struct Plan {
-    pub(crate) flags: MappingFlags,
-    /// Host minus guest address, wrapping.
-    delta: u64,
-    pub(crate) largest_leaf: Level,
-}
-
+/// Checks what was asked for, in the order in which [`Edit::map`] lists its errors.
 #[inline]
 fn check<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
@@ -157,6 +150,14 @@ fn check<F: Format, H: TableHost>(
         return Err(MapError::HostTooWide { host, size, bits });
     }
     Ok(tables.format.check_flags(flags)?)
+}
+
+/// A mapping whose arguments were checked.
+pub(crate) struct Plan {
+    pub(crate) flags: MappingFlags,
+    /// Host minus guest address, wrapping.
+    delta: u64,
+    pub(crate) largest_leaf: Level,
 }
 
 impl Plan {
@@ -184,44 +185,6 @@ impl Plan {
     #[inline]
     pub(crate) fn is_leaf(&self, level: Level, is_whole: bool) -> bool {
         level <= self.largest_leaf && is_whole
-    }
-}
-
-/// What a mapping needs, found without changing anything.
-#[derive(Default)]
-struct Survey {
-    /// Frames for new tables.
-    frames: u64,
-    /// Empty tables stand where a leaf will.
-    replaces_tables: bool,
-    /// The first leaf in the way; then the rest was not looked at.
-    in_the_way: Option<Mapping>,
-}
-
-impl Survey {
-    /// Finds what the part `range` of `top` needs.
-    fn look_at<F: Format, H: TableHost>(
-        &mut self,
-        tables: &Tables<F, H>,
-        top: Table,
-        range: GuestPhysRange,
-        plan: &Plan,
-    ) {
-        tables.pass(top, range, |seen| match seen.found {
-            Found::Absent => {
-                let (geometry, portion) = (tables.geometry(), seen.portion);
-                self.frames += tables_below(geometry, seen.level, &portion, plan.largest_leaf);
-                Next::Over
-            }
-            Found::Leaf => {
-                self.in_the_way = tables.seen_leaf(seen);
-                Next::Stop
-            }
-            Found::Table(_) => {
-                self.replaces_tables |= plan.is_leaf(seen.level, seen.is_whole);
-                Next::Into
-            }
-        });
     }
 }
 

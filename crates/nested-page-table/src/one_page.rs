@@ -24,7 +24,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> bool {
-        let (tables, recent) = (&self.tables, &self.recent);
+        let (tables, recent) = (&self.tables, &self.gather.recent);
         let format = &tables.format;
         if !is_page(guest) {
             return false;
@@ -71,14 +71,14 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// Remembers the directory over a page. Says whether it is worth while to try the page again.
     pub(crate) fn find_page(&mut self, guest: GuestPhysRange) -> bool {
-        is_page(guest) && self.recent.find(&self.tables, guest.start())
+        is_page(guest) && self.gather.recent.find(&self.tables, guest.start())
     }
 
     /// Remembers `flags`, which the format has accepted.
     pub(crate) fn remember_flags(&mut self, flags: MappingFlags) {
         let attributes = self.tables.leaf_attributes(Level::PAGE_4K, flags);
         let last_page = self.tables.geometry().last_host_page();
-        self.recent.remember(flags, attributes, last_page);
+        self.gather.recent.remember(flags, attributes, last_page);
     }
 
     /// The entry of one page, if there is a leaf in it.
@@ -87,7 +87,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         if !is_page(guest) {
             return None;
         }
-        let entry = self.recent.page_entry(&self.tables, guest.start())?;
+        let entry = self.gather.recent.page_entry(&self.tables, guest.start())?;
         let found = self.tables.decode(Level::PAGE_4K, entry);
         matches!(found, Entry::Leaf(_)).then_some(entry)
     }

@@ -42,7 +42,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         permissions: MappingFlags,
     ) -> Result<(), ProtectError> {
         check(self.table.format(), &guest, permissions)?;
-        let (tables, gather) = self.table.parts();
+        let (tables, gather) = (&self.table.tables, &mut self.table.gather);
         let top = tables.lowest_over(guest);
         let largest = tables.policy.largest_for(permissions);
         let frames = survey(tables, top, guest, permissions, largest)?;

@@ -18,7 +18,7 @@ use crate::tables::Tables;
 ///
 /// Invariants: the directory is linked, or is the root, and translates the whole GiB, or what of it lies
 /// within the input width, behind which it is zero; the format accepts `flags` and has `attributes` for
-/// them at 4 KiB. What may unlink a table [`forgets`](Self::forget) first.
+/// them at 4 KiB. With a table that is unlinked, the directory is [forgotten](Self::forget).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent {
     /// A guest-physical address in units of 1 GiB, or [`NOTHING`].
@@ -29,12 +29,6 @@ pub(crate) struct Recent {
     attributes: u64,
     /// The bits that no host address of a page has.
     never_in_host: u64,
-}
-
-/// Of which GiB the directory was remembered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Remembered {
-    gib: u64,
 }
 
 /// No address in units of 1 GiB, and no flags.
@@ -109,23 +103,10 @@ impl Recent {
         self.never_in_host = !last_page.as_u64();
     }
 
-    /// Forgets the directory, which may be unlinked from now on.
+    /// Forgets the directory, which may have been unlinked.
     #[inline]
     pub(crate) fn forget(&mut self) {
         self.gib = NOTHING;
-    }
-
-    /// What is remembered, to be recalled after it was forgotten.
-    #[inline]
-    pub(crate) fn remembered(&self) -> Remembered {
-        Remembered { gib: self.gib }
-    }
-
-    /// Remembers the directory again that was forgotten, and was not unlinked. Nothing else was
-    /// remembered since.
-    #[inline]
-    pub(crate) fn recall(&mut self, before: Remembered) {
-        self.gib = before.gib;
     }
 }
 

@@ -16,7 +16,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// is cheap. O(entries).
     pub fn reclaim_empty(&mut self) {
         self.flush();
-        let (tables, gather) = self.table.parts();
+        let (tables, gather) = (&self.table.tables, &mut self.table.gather);
         let (root, all) = (tables.root(), tables.geometry().all_guest());
         gather.begin_operation();
         unlink_empty(tables, gather, root, all);

@@ -58,12 +58,18 @@ fn invalidate<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &Gather) {
 /// Gives back the tables that were unlinked, and forgets what was gathered: it was invalidated.
 fn settle<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
     if gather.has_retired() {
-        let pages = gather.has_retired_leaves();
-        for changed in gather.ranges() {
-            sweep(tables, changed.range, pages);
-        }
+        sweep_all(tables, gather);
     }
     gather.clear();
+}
+
+/// Forgets the notes in all ranges that were gathered, and gives back the tables that they name.
+#[inline(never)]
+fn sweep_all<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &Gather) {
+    let pages = gather.has_retired_leaves();
+    for changed in gather.ranges() {
+        sweep(tables, changed.range, pages);
+    }
 }
 
 /// Publishes the stores of a change of single entries and invalidates it, with nothing gathered

@@ -12,20 +12,18 @@ use crate::host::TableHost;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
 
-/// A stack of unused frames, chained through themselves. Dropping it gives them back.
+/// A stack of unused frames, chained through themselves; below them, the host's. Dropping it gives them back.
 ///
 /// Invariant: each frame on the stack is from `frames` and used by nobody else; it holds the address of the
-/// next one, or [`END`], in the word that [`link_slot`] names.
+/// next one, or [`NONE`], in the word that [`link_slot`] names.
 pub(crate) struct Reserve<'a, F: Format, H: TableHost> {
     pub(crate) tables: &'a Tables<F, H>,
-    /// The frame on top, or why there is none.
+    /// The frame on top, or [`NONE`].
     top: HostPhysAddr,
 }
 
-/// In place of a frame, which is aligned: there are no more.
-const END: HostPhysAddr = HostPhysAddr::new(1);
-/// In place of a frame: the host is asked for each.
-const ON_DEMAND: HostPhysAddr = HostPhysAddr::new(u64::MAX);
+/// In place of a frame, which is aligned.
+const NONE: HostPhysAddr = HostPhysAddr::new(u64::MAX);
 
 /// The word of a frame that holds the link. It varies with the address, so that the links of many
 /// frames do not compete for one cache set.
@@ -34,21 +32,17 @@ fn link_slot(frame: HostPhysAddr) -> usize {
 }
 
 impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
-    /// An empty reserve, which gets each frame when it is asked for it: for tables that nobody sees
-    /// until all of them are complete, or until it [`take`](Self::take)s what a change needs.
+    /// A reserve without frames of its own, which asks the host for each: for tables that nobody sees until
+    /// all of them are complete, or until it [`take`](Self::take)s what a change needs.
     #[inline]
-    pub(crate) fn on_demand(tables: &'a Tables<F, H>) -> Self {
-        Self {
-            tables,
-            top: ON_DEMAND,
-        }
+    pub(crate) fn empty(tables: &'a Tables<F, H>) -> Self {
+        Self { tables, top: NONE }
     }
 
-    /// Takes `count` frames, after which the reserve has all that it ever gives, and says whether it
-    /// could. If not, those already taken are given back when it is dropped.
+    /// Takes `count` frames, and says whether it could. If not, those already taken are given back when it
+    /// is dropped.
     #[inline(never)]
     pub(crate) fn take(&mut self, count: u64) -> bool {
-        self.top = END;
         for _ in 0..count {
             let Some(frame) = self.allocate() else {
                 return false;
@@ -82,13 +76,10 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
     }
 
     /// A frame with unspecified contents, which from now on belongs to the caller. `None` only if
-    /// the reserve is on demand and the host has no more.
+    /// none is left of those that were taken, and the host has no more.
     #[inline(never)]
     pub(crate) fn pop(&mut self) -> Option<HostPhysAddr> {
-        if self.top == ON_DEMAND {
-            return self.allocate();
-        }
-        self.take_top()
+        self.take_top().or_else(|| self.allocate())
     }
 
     fn take_top(&mut self) -> Option<HostPhysAddr> {
@@ -100,7 +91,7 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
         let words = unsafe { words::private(self.tables.frames(), frame, FRAME_WORDS) };
         self.top = words
             .get(link_slot(frame))
-            .map_or(END, |&link| HostPhysAddr::new(link));
+            .map_or(NONE, |&link| HostPhysAddr::new(link));
         Some(frame)
     }
 }

@@ -64,7 +64,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         gather.begin_operation();
         Self {
             gather,
-            reserve: Reserve::on_demand(tables),
+            reserve: Reserve::empty(tables),
             action,
         }
     }

@@ -21,7 +21,6 @@ use crate::invalidation::AddressSpaceId;
 use crate::mapping::{Mapping, UnmappedLeaf};
 use crate::one_page::removed_page;
 use crate::policy::LeafPolicy;
-use crate::recent::{Recent, Remembered};
 use crate::release;
 use crate::tables::Tables;
 use crate::words::{self, FRAME_WORDS};
@@ -43,7 +42,6 @@ use crate::words::{self, FRAME_WORDS};
 pub struct NestedPageTable<F: Format, H: TableHost> {
     // In this order, what every operation reads shares a few cache lines, and the request comes last.
     pub(crate) tables: Tables<F, H>,
-    pub(crate) recent: Recent,
     pub(crate) gather: Gather,
 }
 
@@ -75,7 +73,6 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         Ok(Self {
             tables,
             gather: Gather::new(space),
-            recent: Recent::new(),
         })
     }
 
@@ -155,6 +152,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// [`map`](Self::map), out of the way of the pages that take one store. Says whether it did it: if not,
     /// the page may be one of them now.
+    ///
+    /// Cold beside these pages, so that a loop over them keeps its values in registers.
     #[cold]
     #[inline(never)]
     fn map_in_edit(
@@ -188,6 +187,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// [`unmap`](Self::unmap), out of the way of the pages that take one store. Says whether it did it: if
     /// not, the page may be one of them now.
+    ///
+    /// Cold, as [`map_in_edit`](Self::map_in_edit) is.
     #[cold]
     #[inline(never)]
     fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
@@ -249,23 +250,6 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             }
             _ => None,
         })
-    }
-
-    /// The tree and what waits for its invalidation, borrowed apart, for a change that may unlink
-    /// tables.
-    #[inline]
-    pub(crate) fn parts(&mut self) -> (&Tables<F, H>, &mut Gather) {
-        self.recent.forget();
-        (&self.tables, &mut self.gather)
-    }
-
-    /// Remembers the directory again that was remembered `before` [`parts`](Self::parts), unless a table
-    /// was unlinked and waits for its invalidation. None has been given back since.
-    #[inline]
-    pub(crate) fn recall(&mut self, before: Remembered) {
-        if !self.gather.has_retired_tables() {
-            self.recent.recall(before);
-        }
     }
 
     /// Carries out the pending batch if it concerns `range`.

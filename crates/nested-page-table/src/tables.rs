@@ -92,13 +92,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         entries.get(first..=last).unwrap_or_default()
     }
 
-    /// The entry of `table` that translates `address`.
-    #[inline]
-    pub(crate) fn entry(&self, table: Table, address: GuestPhysAddr) -> Option<&AtomicU64> {
-        let entries = self.entries(table);
-        entries.get(index_among(entries, table.level, address))
-    }
-
     #[inline]
     pub(crate) fn decode(&self, level: Level, entry: &AtomicU64) -> Entry {
         self.format.decode_own(level, load(entry))
@@ -203,24 +196,27 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         range: GuestPhysRange,
         largest: Level,
     ) -> (Table, Option<&AtomicU64>) {
-        let (start, last) = (range.start().as_u64(), range.last().as_u64());
+        let differing = range.start().as_u64() ^ range.last().as_u64();
+        // What could be a leaf is no part of its own entry. With a range that is none, and begins and ends with
+        // complementary bits as a block does, the table above the lowest is as good.
+        let is_like_a_block = differing.wrapping_add(1) & differing == 0;
+        let may_be_leaf = is_like_a_block && differing < self.geometry().entry_size(largest);
+        let extent = differing + u64::from(may_be_leaf);
         let mut table = self.root();
-        loop {
-            let below = self.geometry().entry_size(table.level) - 1;
-            let in_one_entry = (start ^ last) & !below == 0;
-            let covers_it = (start | !last) & below == 0;
-            if !in_one_entry || covers_it && table.level <= largest {
-                return (table, None);
-            }
-            let Some(entry) = self.entry(table, range.start()) else {
-                return (table, None);
-            };
+        let Some(mut entry) = self.root_entry(table.level, range.start()) else {
+            return (table, None);
+        };
+        while extent >> table.level.shift() == 0 {
             match (self.find(table.level, load(entry)), table.level.below()) {
-                (Found::Table(address), Some(level)) => table = Table { address, level },
+                (Found::Table(address), Some(level)) => {
+                    table = Table { address, level };
+                    entry = self.entry_in_frame(address, level, range.start());
+                }
                 (Found::Absent, _) => return (table, Some(entry)),
-                _ => return (table, None),
+                _ => break,
             }
         }
+        (table, None)
     }
 
     /// All bits but the address of a leaf at `level` with `flags`.

@@ -15,10 +15,10 @@ use crate::mapping::UnmappedLeaf;
 use crate::one_page::removed_page;
 use crate::pass::{Found, Next, Seen};
 use crate::release;
-use crate::slots::tables_below;
 use crate::split::{Action, Clear, Operation, retired_word};
+use crate::survey::Survey;
 use crate::table::NestedPageTable;
-use crate::tables::{Table, Tables};
+use crate::tables::Table;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Removes every translation in `guest` and none outside. Leaves that reach beyond the range are
@@ -64,7 +64,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         self.flush();
         let format = *self.table.format();
         self.table.remove(guest, Retire { format })?;
-        let (tables, gather) = self.table.parts();
+        let (tables, gather) = (&self.table.tables, &mut self.table.gather);
         release::flush_reporting(tables, gather, &mut report);
         Ok(())
     }
@@ -78,9 +78,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             return Ok(false);
         }
         self.check_unmap(guest)?;
-        let before = self.recent.remembered();
         self.remove(guest, Clear)?;
-        self.recall(before);
         Ok(true)
     }
 
@@ -97,9 +95,14 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     }
 
     fn remove(&mut self, guest: GuestPhysRange, action: impl Action) -> Result<(), UnmapError> {
-        let (tables, gather) = self.parts();
+        let (tables, gather) = (&self.tables, &mut self.gather);
         let top = tables.lowest_over(guest);
-        let frames = tables_at_edges(tables, top, guest);
+        let mut survey = Survey::to_unmap();
+        // Pages are never split.
+        if top.level != Level::PAGE_4K {
+            survey.of(tables, top, guest);
+        }
+        let frames = survey.frames;
         let mut operation = Operation::new(tables, gather, action);
         if !operation.reserve.take(frames) {
             return Err(UnmapError::OutOfMemory { frames });
@@ -120,32 +123,6 @@ impl<F: Format> Action for Retire<F> {
     fn apply(&self, level: Level, bits: u64) -> Option<u64> {
         Some(retired_word(&self.format, level, bits))
     }
-}
-
-/// The tables that it takes to split the leaves that reach beyond `range`.
-fn tables_at_edges<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    top: Table,
-    range: GuestPhysRange,
-) -> u64 {
-    let mut frames = 0;
-    if top.level == Level::PAGE_4K {
-        return frames;
-    }
-    tables.pass(top, range, |seen| {
-        if seen.is_whole {
-            return Next::Over;
-        }
-        if seen.found == Found::Leaf {
-            let (geometry, portion) = (tables.geometry(), seen.portion);
-            frames += tables_below(geometry, seen.level, &portion, seen.level);
-        }
-        match seen.level {
-            Level::BLOCK_2M => Next::Over,
-            _ => Next::Into,
-        }
-    });
-    frames
 }
 
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {

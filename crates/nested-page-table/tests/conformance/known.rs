@@ -354,7 +354,8 @@ fn a_page_is_mapped_anew_after_its_gib_was_unmapped() {
         singly(operations.clone());
         everywhere(&[Step::Direct(operations.clone())]);
         everywhere(&[Step::Batch(operations)]);
-        for takes_tables_away in [unmap(gib, GIB), Operation::ReclaimEmpty] {
+        let huge = map(gib, GIB, gib, F::READ_WRITE);
+        for takes_tables_away in [unmap(gib, GIB), Operation::ReclaimEmpty, huge] {
             let unmapped = unmap(gib, PAGE);
             everywhere(&[Step::Direct(vec![
                 page(gib),
