@@ -197,10 +197,10 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         largest: Level,
     ) -> (Table, Option<&AtomicU64>) {
         let differing = range.start().as_u64() ^ range.last().as_u64();
-        // What could be a leaf is no part of its own entry. With a range that is none, and begins and ends with
-        // complementary bits as a block does, the table above the lowest is as good.
-        let is_like_a_block = differing.wrapping_add(1) & differing == 0;
-        let may_be_leaf = is_like_a_block && differing < self.geometry().entry_size(largest);
+        let is_block =
+            range.start().as_u64() & differing == 0 && differing.wrapping_add(1) & differing == 0;
+        let may_be_leaf = is_block && differing < self.geometry().entry_size(largest);
+        // So that what could be a leaf is no part of its own entry.
         let extent = differing + u64::from(may_be_leaf);
         let mut table = self.root();
         let Some(mut entry) = self.root_entry(table.level, range.start()) else {
