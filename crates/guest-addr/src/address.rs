@@ -50,6 +50,20 @@ impl<S: AddressSpace> Address<S> {
         self.raw
     }
 
+    /// The address `raw`. Lossless: only 64-bit targets are supported.
+    #[inline]
+    #[must_use]
+    pub const fn from_usize(raw: usize) -> Self {
+        Self::new(raw as u64)
+    }
+
+    /// The address as a `usize`. Lossless: only 64-bit targets are supported.
+    #[inline]
+    #[must_use]
+    pub const fn as_usize(self) -> usize {
+        self.raw as usize
+    }
+
     /// `self + bytes`, or `None` past the last byte of the space.
     #[inline]
     #[must_use]

@@ -10,7 +10,8 @@
 compile_error!("guest-addr supports 64-bit targets only: an address is a u64 and must fit a usize");
 
 mod address;
-mod convert;
+#[cfg(feature = "arceos")]
+mod arceos;
 mod page;
 mod range;
 mod space;

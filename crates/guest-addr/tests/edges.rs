@@ -122,6 +122,7 @@ proptest! {
     }
 }
 
+#[cfg(feature = "arceos")]
 #[test]
 fn memory_addr_types_convert_without_loss() {
     let address = HostPhysAddr::new(u64::MAX - 1);

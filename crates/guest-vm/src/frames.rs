@@ -119,7 +119,7 @@ impl<F: Format, H: VmHal> Drop for AddressSpace<F, H> {
             && let Err(error) = self.unmap_and_free(hull)
         {
             // The guest might still reach the memory: keeping it is the only safe thing to do.
-            log::error!("guest memory is not given back: {error}");
+            crate::log::error(format_args!("guest memory is not given back: {error}"));
             return;
         }
         for region in self.regions.iter() {

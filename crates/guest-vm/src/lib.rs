@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod access;
 mod address_space;
+#[cfg(feature = "arceos")]
 mod ax_error;
 mod channel;
 mod config;
@@ -18,6 +19,8 @@ mod fault;
 mod frames;
 mod guest_memory;
 mod hal;
+mod log;
+#[cfg(feature = "arceos")]
 mod paging_handler;
 mod populate;
 mod region;
@@ -35,6 +38,7 @@ pub use config::{
 pub use error::VmError;
 pub use fault::FaultOutcome;
 pub use hal::VmHal;
+#[cfg(feature = "arceos")]
 pub use paging_handler::PagingHandlerFrames;
 pub use region::Occupant;
 pub use setup_error::SetupError;

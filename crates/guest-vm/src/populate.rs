@@ -64,7 +64,10 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             // Leaves lie wholly inside the hole, so that none is split and nothing is allocated. If
             // it failed all the same, the pages would stay what they are: zeroed memory.
             if let Err(error) = self.unmap_and_free(hole.guest) {
-                log::error!("fresh guest memory at {} stays mapped: {error}", hole.guest);
+                crate::log::error(format_args!(
+                    "fresh guest memory at {} stays mapped: {error}",
+                    hole.guest
+                ));
             }
         }
         self.table.edit().reclaim_empty();

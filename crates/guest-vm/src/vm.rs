@@ -44,7 +44,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// Makes the machine that `config` describes, with memory and passed-through devices mapped.
     ///
     /// `hal` may be a reference or an `Arc`, which several machines can share. Warnings are in the
-    /// [`setup_report`](Self::setup_report) and in the log.
+    /// [`setup_report`](Self::setup_report) and, with the feature `arceos`, in the log.
     ///
     /// # Errors
     ///
@@ -59,7 +59,11 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     pub fn new<'a>(config: VmConfig<'a, F>, hal: H) -> Result<Self, SetupError<'a>> {
         let (space, report) = set_up(&config, hal)?;
         for warning in &report.warnings {
-            log::warn!("VM {}: {}: {warning}", config.name, warning.code());
+            crate::log::warn(format_args!(
+                "VM {}: {}: {warning}",
+                config.name,
+                warning.code()
+            ));
         }
         Ok(Self {
             root: space.table.root(),

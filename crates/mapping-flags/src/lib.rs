@@ -6,7 +6,8 @@
     warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
-mod convert;
+#[cfg(feature = "arceos")]
+mod arceos;
 mod error;
 mod flags;
 mod memory_type;

@@ -42,6 +42,7 @@ fn a_configuration_value_keeps_its_bits_or_names_the_unknown_ones() {
     );
 }
 
+#[cfg(feature = "arceos")]
 #[test]
 fn page_table_entry_flags_convert_both_ways() {
     for bits in 0..0x40_u32 {

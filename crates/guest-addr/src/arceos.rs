@@ -1,25 +1,8 @@
-//! Conversions at the edge: `memory_addr`'s types, and `usize`.
+//! Conversions to and from `memory_addr`'s types.
 
 use memory_addr::{PhysAddr, VirtAddr};
 
-use crate::address::{Address, GuestPhysAddr, GuestVirtAddr, HostPhysAddr, HostVirtAddr};
-use crate::space::AddressSpace;
-
-impl<S: AddressSpace> Address<S> {
-    /// The address `raw`. Lossless: only 64-bit targets are supported.
-    #[inline]
-    #[must_use]
-    pub const fn from_usize(raw: usize) -> Self {
-        Self::new(raw as u64)
-    }
-
-    /// The address as a `usize`. Lossless: only 64-bit targets are supported.
-    #[inline]
-    #[must_use]
-    pub const fn as_usize(self) -> usize {
-        self.as_u64() as usize
-    }
-}
+use crate::address::{GuestPhysAddr, GuestVirtAddr, HostPhysAddr, HostVirtAddr};
 
 macro_rules! convert_both_ways {
     ($($ours:ty => $theirs:ty),+ $(,)?) => {$(
