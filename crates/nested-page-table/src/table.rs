@@ -5,25 +5,27 @@
 )]
 
 use core::fmt;
+use core::ops::ControlFlow;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
-use crate::edit::Edit;
-use crate::entry::Entry;
-use crate::error::{MapError, NewTableError, ProtectError, UnmapError};
-use crate::format::Format;
-use crate::frames::HostFrames;
-use crate::gather::Gather;
-use crate::geometry::Geometry;
-use crate::host::TableHost;
-use crate::invalidation::AddressSpaceId;
-use crate::mapping::{Mapping, UnmappedLeaf};
-use crate::one_page::removed_page;
-use crate::policy::LeafPolicy;
-use crate::release;
-use crate::tables::Tables;
-use crate::words::{self, FRAME_WORDS};
+use crate::change::edit::Edit;
+use crate::contract::entry::Entry;
+use crate::contract::error::{MapError, NewTableError, ProtectError, UnmapError};
+use crate::contract::format::Format;
+use crate::contract::frames::HostFrames;
+use crate::contract::geometry::Geometry;
+use crate::contract::host::TableHost;
+use crate::contract::invalidation::AddressSpaceId;
+use crate::contract::mapping::{Mapping, UnmappedLeaf};
+use crate::contract::policy::LeafPolicy;
+use crate::read::statistics::Statistics;
+use crate::read::visit::VisitedEntry;
+use crate::settle::gathering_tree::GatheringTree;
+use crate::settle::release;
+use crate::tree::tables::Tables;
+use crate::tree::words::{self, FRAME_WORDS};
 
 /// A nested page table in the format `F`, with frames and invalidation from `H`.
 ///
@@ -38,11 +40,8 @@ use crate::words::{self, FRAME_WORDS};
 ///
 /// Dropping the table invalidates its address space on all CPUs, then gives back every table. No CPU
 /// may enter the guest with this root afterwards.
-#[repr(C)]
 pub struct NestedPageTable<F: Format, H: TableHost> {
-    // In this order, what every operation reads shares a few cache lines, and the request comes last.
-    pub(crate) tables: Tables<F, H>,
-    pub(crate) gather: Gather,
+    tree: GatheringTree<F, H>,
 }
 
 impl<F: Format, H: TableHost> NestedPageTable<F, H> {
@@ -71,59 +70,58 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             policy: LeafPolicy::HARDWARE,
         };
         Ok(Self {
-            tables,
-            gather: Gather::new(space),
+            tree: GatheringTree::new(tables, space),
         })
     }
 
     /// The same table with a cap on the size of the leaves that it makes from now on.
     #[must_use]
     pub fn with_leaf_policy(mut self, policy: LeafPolicy) -> Self {
-        self.tables.policy = policy;
+        self.tree.tables.policy = policy;
         self
     }
 
     /// The format.
     #[inline]
     pub fn format(&self) -> &F {
-        &self.tables.format
+        &self.tree.tables.format
     }
 
     /// The shape of the table.
     #[inline]
     pub fn geometry(&self) -> &Geometry {
-        self.tables.geometry()
+        self.tree.tables.geometry()
     }
 
     /// The host.
     #[inline]
     pub fn host(&self) -> &H {
-        &self.tables.host
+        &self.tree.tables.host
     }
 
     /// The address of the root.
     #[inline]
     pub fn root(&self) -> HostPhysAddr {
-        self.tables.root
+        self.tree.tables.root
     }
 
     /// The VMID, and the register value that makes this the current table.
     #[inline]
     pub fn space(&self) -> AddressSpaceId {
-        self.gather.space()
+        self.tree.gather.space()
     }
 
     /// The cap on the size of new leaves.
     #[inline]
     pub fn leaf_policy(&self) -> LeafPolicy {
-        self.tables.policy
+        self.tree.tables.policy
     }
 
     /// Begins an edit: any number of changes, whose invalidation is gathered until it is finished or
     /// dropped.
     #[inline]
     pub fn edit(&mut self) -> Edit<'_, F, H> {
-        Edit::new(self)
+        Edit::new(&mut self.tree)
     }
 
     /// [`Edit::map`] as an edit of its own: invalidated when it returns.
@@ -138,31 +136,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), MapError> {
-        loop {
-            if self.gather.is_idle() && self.store_page(guest, host, flags) {
-                let fresh = self.fresh_page(guest);
-                release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
-                return Ok(());
-            }
-            if self.map_in_edit(guest, host, flags)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// [`map`](Self::map), out of the way of the pages that take one store. Says whether it did it: if not,
-    /// the page may be one of them now.
-    ///
-    /// Cold beside these pages, so that a loop over them keeps its values in registers.
-    #[cold]
-    #[inline(never)]
-    fn map_in_edit(
-        &mut self,
-        guest: GuestPhysRange,
-        host: HostPhysAddr,
-        flags: MappingFlags,
-    ) -> Result<bool, MapError> {
-        self.edit().table.map_elsewhere(guest, host, flags)
+        self.tree.map_alone(guest, host, flags)
     }
 
     /// [`Edit::unmap`] as an edit of its own: invalidated, and its tables given back, when it
@@ -173,26 +147,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// Those of [`Edit::unmap`].
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        loop {
-            if self.gather.is_idle() && self.clear_page(guest) {
-                let removed = Some(removed_page(guest));
-                release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
-                return Ok(());
-            }
-            if self.unmap_in_edit(guest)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// [`unmap`](Self::unmap), out of the way of the pages that take one store. Says whether it did it: if
-    /// not, the page may be one of them now.
-    ///
-    /// Cold, as [`map_in_edit`](Self::map_in_edit) is.
-    #[cold]
-    #[inline(never)]
-    fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
-        self.edit().table.unmap_elsewhere(guest)
+        self.tree.unmap_alone(guest)
     }
 
     /// [`Edit::unmap_reporting`] as an edit of its own.
@@ -200,21 +155,13 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// # Errors
     ///
     /// Those of [`Edit::unmap_reporting`].
+    #[inline]
     pub fn unmap_reporting(
         &mut self,
         guest: GuestPhysRange,
-        mut report: impl FnMut(UnmappedLeaf),
+        report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
-        self.find_page(guest);
-        if self.gather.is_idle()
-            && let Some(leaf) = self.take_page(guest)
-        {
-            let removed = Some(removed_page(guest));
-            release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
-            report(leaf);
-            return Ok(());
-        }
-        self.edit().unmap_reporting(guest, report)
+        self.tree.unmap_reporting_alone(guest, report)
     }
 
     /// [`Edit::protect`] as an edit of its own: invalidated when it returns.
@@ -235,14 +182,14 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// included. One load for each level.
     #[inline]
     pub fn translate(&self, address: GuestPhysAddr) -> Option<Mapping> {
-        self.tables.leaf(address)
+        self.tree.tables.leaf(address)
     }
 
     /// Where `address` leads, or `None` where nothing is mapped, beyond the input width included: the
     /// short form of [`translate`](Self::translate). One load for each level.
     #[inline]
     pub fn host_of(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        self.tables.walk(address, |level, found| match found {
+        self.tree.tables.walk(address, |level, found| match found {
             // Leaves are aligned to their size.
             Entry::Leaf(leaf) => {
                 let offset = address.as_u64() & (self.geometry().entry_size(level) - 1);
@@ -252,12 +199,29 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         })
     }
 
-    /// Carries out the pending batch if it concerns `range`.
+    /// Calls `visitor` for each present entry that translates a byte of `range`, in ascending order,
+    /// a table before what is below it. `Break` ends the visit and is returned. What lies beyond the
+    /// input width is skipped. O(entries of the tables visited).
     #[inline]
-    pub(crate) fn settle(&mut self, range: GuestPhysRange) {
-        if self.gather.overlaps(range) {
-            release::carry_out(&self.tables, &mut self.gather);
-        }
+    pub fn visit_entries<B>(
+        &self,
+        range: GuestPhysRange,
+        visitor: impl FnMut(VisitedEntry) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        self.tree.tables.visit_entries(range, visitor)
+    }
+
+    /// Calls `visitor` for each leaf that translates a byte of `range`, whole, in ascending order.
+    #[inline]
+    pub fn visit(&self, range: GuestPhysRange, visitor: impl FnMut(Mapping)) {
+        self.tree.tables.visit(range, visitor);
+    }
+
+    /// Counts tables and leaves by visiting every entry: O(entries), nothing is kept between calls.
+    #[inline]
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.tree.tables.statistics()
     }
 }
 
@@ -281,15 +245,15 @@ fn new_root<H: HostFrames>(geometry: &Geometry, frames: &H) -> Result<HostPhysAd
 impl<F: Format, H: TableHost> Drop for NestedPageTable<F, H> {
     fn drop(&mut self) {
         // SAFETY: the tree is not used after this.
-        unsafe { release::release_tree(&self.tables, &mut self.gather) }
+        unsafe { release::release_tree(&self.tree.tables, &mut self.tree.gather) }
     }
 }
 
 impl<F: Format, H: TableHost> fmt::Debug for NestedPageTable<F, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NestedPageTable")
-            .field("format", &self.tables.format)
-            .field("root", &self.tables.root)
+            .field("format", &self.tree.tables.format)
+            .field("root", &self.tree.tables.root)
             .field("space", &self.space())
             .finish_non_exhaustive()
     }

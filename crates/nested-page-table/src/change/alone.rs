@@ -1,0 +1,93 @@
+//! Operations that are edits of their own: invalidated when they return.
+
+use guest_addr::{GuestPhysRange, HostPhysAddr};
+use mapping_flags::MappingFlags;
+
+use crate::change::edit::Edit;
+use crate::change::one_page::removed_page;
+use crate::contract::error::{MapError, UnmapError};
+use crate::contract::format::Format;
+use crate::contract::host::TableHost;
+use crate::contract::mapping::UnmappedLeaf;
+use crate::settle::gathering_tree::GatheringTree;
+use crate::settle::release;
+
+impl<F: Format, H: TableHost> GatheringTree<F, H> {
+    /// [`Edit::map`] as an edit of its own.
+    #[inline]
+    pub(crate) fn map_alone(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError> {
+        loop {
+            if self.gather.is_idle() && self.store_page(guest, host, flags) {
+                let fresh = self.fresh_page(guest);
+                release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
+                return Ok(());
+            }
+            if self.map_in_edit(guest, host, flags)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// [`map_alone`](Self::map_alone), out of the way of the pages that take one store. Says whether it did
+    /// it: if not, the page may be one of them now.
+    ///
+    /// Cold beside these pages, so that a loop over them keeps its values in registers.
+    #[cold]
+    #[inline(never)]
+    fn map_in_edit(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<bool, MapError> {
+        Edit::new(self).tree.map_elsewhere(guest, host, flags)
+    }
+
+    /// [`Edit::unmap`] as an edit of its own.
+    #[inline]
+    pub(crate) fn unmap_alone(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        loop {
+            if self.gather.is_idle() && self.clear_page(guest) {
+                let removed = Some(removed_page(guest));
+                release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
+                return Ok(());
+            }
+            if self.unmap_in_edit(guest)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// [`unmap_alone`](Self::unmap_alone), out of the way of the pages that take one store. Says whether it
+    /// did it: if not, the page may be one of them now.
+    ///
+    /// Cold, as [`map_in_edit`](Self::map_in_edit) is.
+    #[cold]
+    #[inline(never)]
+    fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
+        Edit::new(self).tree.unmap_elsewhere(guest)
+    }
+
+    /// [`Edit::unmap_reporting`] as an edit of its own.
+    pub(crate) fn unmap_reporting_alone(
+        &mut self,
+        guest: GuestPhysRange,
+        mut report: impl FnMut(UnmappedLeaf),
+    ) -> Result<(), UnmapError> {
+        self.find_page(guest);
+        if self.gather.is_idle()
+            && let Some(leaf) = self.take_page(guest)
+        {
+            let removed = Some(removed_page(guest));
+            release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
+            report(leaf);
+            return Ok(());
+        }
+        Edit::new(self).unmap_reporting(guest, report)
+    }
+}

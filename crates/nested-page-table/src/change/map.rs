@@ -1,0 +1,290 @@
+//! Mapping a range: survey and reserve first, then place what cannot fail.
+
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
+use mapping_flags::MappingFlags;
+
+use crate::change::build::{build, leaf_step, leaf_word};
+use crate::change::edit::Edit;
+use crate::change::reserve::Reserve;
+use crate::change::survey::Survey;
+use crate::contract::error::MapError;
+use crate::contract::format::Format;
+use crate::contract::host::TableHost;
+use crate::contract::invalidation::{Change, InvalidatedRange};
+use crate::contract::level::Level;
+use crate::settle::gather::Gather;
+use crate::settle::gathering_tree::GatheringTree;
+use crate::settle::release;
+use crate::tree::pass::{Found, Next, Seen};
+use crate::tree::retired::Retired;
+use crate::tree::slots::tables_below;
+use crate::tree::tables::{Table, Tables};
+
+impl<F: Format, H: TableHost> Edit<'_, F, H> {
+    /// Maps `guest` to the host memory from `host` on, with the largest leaves that alignment, the
+    /// hardware and the [`LeafPolicy`](crate::LeafPolicy) allow. A huge leaf may take the place of
+    /// tables that have become empty.
+    ///
+    /// Fresh mappings need no invalidation on AArch64 and x86, and one for the whole edit on RISC-V
+    /// without Svvptc. All or nothing; O(entries written).
+    ///
+    /// # Errors
+    ///
+    /// - [`MapError::Unaligned`]: the range or `host` is not a multiple of 4 KiB.
+    /// - [`MapError::GuestTooWide`]: the range goes beyond the input width.
+    /// - [`MapError::HostTooWide`]: the host range goes beyond the output width.
+    /// - [`MapError::Flags`]: the flags mean nothing, or the format cannot express them.
+    /// - [`MapError::Conflict`]: something is mapped in the range; the first such leaf is named.
+    /// - [`MapError::OutOfMemory`]: there are not enough frames for tables.
+    #[inline]
+    pub fn map(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<(), MapError> {
+        loop {
+            if !self.tree.gather.overlaps(guest) && self.tree.store_page(guest, host, flags) {
+                self.tree.gather.note_stored();
+                if let Some(fresh) = self.tree.fresh_page(guest) {
+                    self.tree.gather.add(fresh);
+                }
+                return Ok(());
+            }
+            if self.tree.map_elsewhere(guest, host, flags)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<F: Format, H: TableHost> GatheringTree<F, H> {
+    /// [`Edit::map`], out of the way of the pages that take one store. Says whether it did it: if not, the
+    /// page may be one of them now.
+    pub(crate) fn map_elsewhere(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<bool, MapError> {
+        if self.find_page(guest) {
+            return Ok(false);
+        }
+        check(&self.tables, guest, host, flags)?;
+        let plan = Plan::new(&self.tables, guest, host, flags);
+        if guest.size() == PAGE_SIZE_4K {
+            self.remember_flags(flags);
+        }
+        self.settle(guest);
+        let (tables, gather) = (&self.tables, &mut self.gather);
+        let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
+        let mut reserve = Reserve::empty(tables);
+        if let Some(entry) = absent {
+            fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan)?;
+            return Ok(true);
+        }
+        let mut survey = Survey::to_map(plan.largest_leaf);
+        survey.of(tables, top, guest);
+        let frames = survey.frames;
+        if let Some(existing) = survey.in_the_way {
+            return Err(MapError::Conflict { guest, existing });
+        }
+        if !reserve.take(frames) {
+            return Err(MapError::OutOfMemory { frames });
+        }
+        if survey.replaces_tables {
+            unlink_empty(tables, gather, top, guest, &plan);
+            release::carry_out(tables, gather);
+        }
+        fence(Ordering::Release);
+        place(tables, &mut reserve, top, guest, &plan);
+        note_fresh(tables, gather, guest, frames > 0, &plan);
+        Ok(true)
+    }
+}
+
+/// Maps what lies below one absent entry of `level`: nothing can be in the way, and all becomes
+/// visible with one store. Tables are allocated as they are built, since nobody sees them until then.
+#[inline]
+fn fill_absent<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    frames: &mut Reserve<'_, F, H>,
+    level: Level,
+    entry: &AtomicU64,
+    guest: GuestPhysRange,
+    plan: &Plan,
+) -> Result<(), MapError> {
+    let Some(bits) = build(tables, frames, level, guest, plan) else {
+        let frames = tables_below(tables.geometry(), level, &guest, plan.largest_leaf);
+        return Err(MapError::OutOfMemory { frames });
+    };
+    entry.store(bits, Ordering::Release);
+    note_fresh(tables, gather, guest, true, plan);
+    Ok(())
+}
+
+/// Checks what was asked for, in the order in which [`Edit::map`] lists its errors.
+#[inline]
+fn check<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    guest: GuestPhysRange,
+    host: HostPhysAddr,
+    flags: MappingFlags,
+) -> Result<(), MapError> {
+    let geometry = tables.geometry();
+    if !guest.is_aligned_4k() || !host.is_aligned_4k() {
+        return Err(MapError::Unaligned { guest, host });
+    }
+    if !geometry.holds_guest(&guest) {
+        return Err(MapError::GuestTooWide {
+            guest,
+            bits: geometry.input_bits(),
+        });
+    }
+    let fits = HostPhysRange::from_start_size(host, guest.size());
+    if !fits.is_ok_and(|range| geometry.holds_host(&range)) {
+        let (size, bits) = (guest.size(), geometry.output_bits());
+        return Err(MapError::HostTooWide { host, size, bits });
+    }
+    Ok(tables.format.check_flags(flags)?)
+}
+
+/// A mapping whose arguments were checked.
+pub(crate) struct Plan {
+    pub(crate) flags: MappingFlags,
+    /// Host minus guest address, wrapping.
+    delta: u64,
+    pub(crate) largest_leaf: Level,
+}
+
+impl Plan {
+    #[inline]
+    fn new<F: Format, H: TableHost>(
+        tables: &Tables<F, H>,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Self {
+        let delta = host.as_u64().wrapping_sub(guest.start().as_u64());
+        Self {
+            flags,
+            delta,
+            largest_leaf: tables.largest_leaf(flags, delta),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn host_of(&self, guest: GuestPhysAddr) -> u64 {
+        guest.as_u64().wrapping_add(self.delta)
+    }
+
+    /// Whether an entry of `level`, of which the whole was asked for or not, is to be a leaf.
+    #[inline]
+    pub(crate) fn is_leaf(&self, level: Level, is_whole: bool) -> bool {
+        level <= self.largest_leaf && is_whole
+    }
+}
+
+/// Unlinks the empty tables where leaves of the plan will stand.
+fn unlink_empty<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    top: Table,
+    range: GuestPhysRange,
+    plan: &Plan,
+) {
+    gather.begin_operation();
+    tables.pass(top, range, |seen| match seen.found {
+        Found::Table(address) if plan.is_leaf(seen.level, seen.is_whole) => {
+            retire_table(gather, seen, address);
+            Next::Over
+        }
+        _ => Next::Into,
+    });
+}
+
+/// Unlinks the table at `address`, to be given back by the sweep after its invalidation.
+pub(crate) fn retire_table(gather: &mut Gather, seen: &Seen<'_>, address: HostPhysAddr) {
+    let note = Retired::Table(address).encode();
+    seen.entry.store(note, Ordering::Relaxed);
+    gather.note_retired_table();
+    gather.add_part(InvalidatedRange::tables(seen.span(), Change::Removed));
+}
+
+/// Notes what a mapping of fresh entries needs.
+#[inline]
+fn note_fresh<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    guest: GuestPhysRange,
+    new_tables: bool,
+    plan: &Plan,
+) {
+    gather.note_stored();
+    if !tables.format.rules().fresh_needs_invalidation {
+        return;
+    }
+    let uniform = plan.largest_leaf == Level::PAGE_4K;
+    gather.add(if new_tables {
+        InvalidatedRange::tables(guest, Change::Fresh)
+    } else {
+        let level = uniform.then_some(Level::PAGE_4K);
+        InvalidatedRange {
+            range: guest,
+            level,
+            tables: false,
+            change: Change::Fresh,
+        }
+    });
+}
+
+/// Places the leaves of `range` in the live tables below `top`, building what is missing.
+fn place<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    reserve: &mut Reserve<'_, F, H>,
+    top: Table,
+    range: GuestPhysRange,
+    plan: &Plan,
+) {
+    if top.level == Level::PAGE_4K {
+        return place_pages(tables, top, range, plan);
+    }
+    tables.pass(top, range, |seen| {
+        let (level, portion) = (seen.level, seen.portion);
+        match seen.found {
+            Found::Table(_) if level > Level::BLOCK_2M => return Next::Into,
+            Found::Table(address) => {
+                let level = Level::PAGE_4K;
+                place_pages(tables, Table { address, level }, portion, plan);
+            }
+            _ if plan.is_leaf(level, seen.is_whole) => {
+                let leaf = leaf_word(tables, level, plan, portion.start());
+                seen.entry.store(leaf, Ordering::Relaxed);
+            }
+            _ => {
+                if let Some(bits) = build(tables, reserve, level, portion, plan) {
+                    seen.entry.store(bits, Ordering::Release);
+                }
+            }
+        }
+        Next::Over
+    });
+}
+
+/// Stores the leaves of `range`, which `table` translates, in a live table of pages.
+fn place_pages<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    table: Table,
+    range: GuestPhysRange,
+    plan: &Plan,
+) {
+    let mut bits = leaf_word(tables, table.level, plan, range.start());
+    let step = leaf_step(tables, table.level);
+    for word in tables.entries_of(table, &range) {
+        word.store(bits, Ordering::Relaxed);
+        bits = bits.wrapping_add(step);
+    }
+}

@@ -1,0 +1,113 @@
+//! Mapping and unmapping single pages where that takes one store.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use guest_addr::{GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
+use mapping_flags::MappingFlags;
+
+use crate::contract::entry::Entry;
+use crate::contract::format::Format;
+use crate::contract::host::TableHost;
+use crate::contract::invalidation::{Change, InvalidatedRange};
+use crate::contract::level::Level;
+use crate::contract::mapping::UnmappedLeaf;
+use crate::settle::gathering_tree::GatheringTree;
+
+impl<F: Format, H: TableHost> GatheringTree<F, H> {
+    /// Maps one page if its directory is remembered and its table there, its entry absent, and its flags
+    /// those of the last mapping: one store. Says whether it did; otherwise nothing was changed.
+    /// Nothing pending concerns the page.
+    #[inline]
+    pub(crate) fn store_page(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> bool {
+        let (tables, recent) = (&self.tables, &self.gather.recent);
+        let format = &tables.format;
+        if !is_page(guest) {
+            return false;
+        }
+        let Some(entry) = recent.page_entry(tables, guest.start()) else {
+            return false;
+        };
+        let Some(attributes) = recent.attributes(host, flags) else {
+            return false;
+        };
+        if entry.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        entry.store(attributes | format.address_bits(host), Ordering::Release);
+        true
+    }
+
+    /// Unmaps one page if it has a leaf of its own and its directory is remembered: one store. Says
+    /// whether it did; otherwise nothing was changed.
+    #[inline]
+    pub(crate) fn clear_page(&mut self, guest: GuestPhysRange) -> bool {
+        let Some(entry) = self.page_leaf(guest) else {
+            return false;
+        };
+        entry.store(0, Ordering::Relaxed);
+        true
+    }
+
+    /// [`clear_page`](Self::clear_page), which returns the leaf as the hardware left it.
+    #[inline]
+    pub(crate) fn take_page(&mut self, guest: GuestPhysRange) -> Option<UnmappedLeaf> {
+        let bits = self.page_leaf(guest)?.swap(0, Ordering::AcqRel);
+        let format = &self.tables.format;
+        let Entry::Leaf(leaf) = format.decode_own(Level::PAGE_4K, bits) else {
+            return None;
+        };
+        Some(UnmappedLeaf {
+            guest,
+            host: leaf.address,
+            accessed: format.is_accessed(bits),
+            dirty: format.is_dirty(bits),
+        })
+    }
+
+    /// Remembers the directory over a page. Says whether it is worth while to try the page again.
+    pub(crate) fn find_page(&mut self, guest: GuestPhysRange) -> bool {
+        is_page(guest) && self.gather.recent.find(&self.tables, guest.start())
+    }
+
+    /// Remembers `flags`, which the format has accepted.
+    pub(crate) fn remember_flags(&mut self, flags: MappingFlags) {
+        let attributes = self.tables.leaf_attributes(Level::PAGE_4K, flags);
+        let last_page = self.tables.geometry().last_host_page();
+        self.gather.recent.remember(flags, attributes, last_page);
+    }
+
+    /// The entry of one page, if there is a leaf in it.
+    #[inline]
+    fn page_leaf(&self, guest: GuestPhysRange) -> Option<&AtomicU64> {
+        if !is_page(guest) {
+            return None;
+        }
+        let entry = self.gather.recent.page_entry(&self.tables, guest.start())?;
+        let found = self.tables.decode(Level::PAGE_4K, entry);
+        matches!(found, Entry::Leaf(_)).then_some(entry)
+    }
+
+    /// What the mapping of a page has to have invalidated.
+    #[inline]
+    pub(crate) fn fresh_page(&self, guest: GuestPhysRange) -> Option<InvalidatedRange> {
+        let needed = self.tables.format.rules().fresh_needs_invalidation;
+        needed.then(|| InvalidatedRange::leaves(guest, Level::PAGE_4K, Change::Fresh))
+    }
+}
+
+/// What the unmapping of a page has to have invalidated.
+#[inline]
+pub(crate) fn removed_page(guest: GuestPhysRange) -> InvalidatedRange {
+    InvalidatedRange::leaves(guest, Level::PAGE_4K, Change::Removed)
+}
+
+/// Whether `guest` is one page of 4 KiB.
+#[inline]
+fn is_page(guest: GuestPhysRange) -> bool {
+    guest.size() == PAGE_SIZE_4K && guest.start().is_aligned_4k()
+}

@@ -1,0 +1,49 @@
+//! Giving back tables that have become empty.
+
+use guest_addr::GuestPhysRange;
+
+use crate::change::edit::Edit;
+use crate::change::map::retire_table;
+use crate::contract::format::Format;
+use crate::contract::host::TableHost;
+use crate::settle::gather::Gather;
+use crate::tree::pass::{Found, Next};
+use crate::tree::tables::{Table, Tables};
+
+impl<F: Format, H: TableHost> Edit<'_, F, H> {
+    /// Unlinks every table without a present entry; they are given back after the invalidation. The
+    /// root stays. Unmapping page by page leaves such tables behind, so that mapping the pages again
+    /// is cheap. O(entries).
+    pub fn reclaim_empty(&mut self) {
+        self.tree.flush();
+        let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
+        let (root, all) = (tables.root(), tables.geometry().all_guest());
+        gather.begin_operation();
+        unlink_empty(tables, gather, root, all);
+    }
+}
+
+/// Unlinks the empty tables below `table`, and says whether it is empty itself.
+fn unlink_empty<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    table: Table,
+    range: GuestPhysRange,
+) -> bool {
+    let mut empty = true;
+    tables.pass(table, range, |seen| {
+        let child = match seen.found {
+            Found::Absent => return Next::Over,
+            Found::Leaf => None,
+            Found::Table(address) => tables.child(seen.level, address),
+        };
+        match child {
+            Some(child) if unlink_empty(tables, gather, child, seen.span()) => {
+                retire_table(gather, seen, child.address);
+            }
+            _ => empty = false,
+        }
+        Next::Over
+    });
+    empty
+}

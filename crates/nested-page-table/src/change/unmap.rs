@@ -1,0 +1,159 @@
+//! Unmapping a range: leaves at the edges are split, tables inside are unlinked whole.
+
+use core::sync::atomic::Ordering;
+
+use guest_addr::GuestPhysRange;
+
+use crate::change::edit::Edit;
+use crate::change::map::retire_table;
+use crate::change::one_page::removed_page;
+use crate::change::split::{Action, Clear, Operation};
+use crate::change::survey::Survey;
+use crate::contract::error::UnmapError;
+use crate::contract::format::Format;
+use crate::contract::host::TableHost;
+use crate::contract::invalidation::{Change, InvalidatedRange};
+use crate::contract::level::Level;
+use crate::contract::mapping::UnmappedLeaf;
+use crate::settle::gathering_tree::GatheringTree;
+use crate::settle::release;
+use crate::tree::pass::{Found, Next, Seen};
+use crate::tree::retired::retired_word;
+use crate::tree::tables::Table;
+
+impl<F: Format, H: TableHost> Edit<'_, F, H> {
+    /// Removes every translation in `guest` and none outside. Leaves that reach beyond the range are
+    /// split: what lies outside keeps address, flags and memory type. Holes are skipped. A table
+    /// that the range covers is unlinked and given back after the invalidation.
+    ///
+    /// When this returns, CPUs may still use the old translations; when the edit is finished, no
+    /// more. All or nothing; O(tables touched).
+    ///
+    /// # Errors
+    ///
+    /// - [`UnmapError::Unaligned`]: the range does not begin and end at multiples of 4 KiB.
+    /// - [`UnmapError::GuestTooWide`]: the range goes beyond the input width.
+    /// - [`UnmapError::OutOfMemory`]: there are not enough frames to split the leaves at the edges.
+    #[inline]
+    pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        loop {
+            if self.tree.clear_page(guest) {
+                self.tree.gather.note_stored();
+                self.tree.gather.add(removed_page(guest));
+                return Ok(());
+            }
+            if self.tree.unmap_elsewhere(guest)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// [`unmap`](Self::unmap), which also invalidates at once and then calls `report` for each leaf
+    /// that was removed, in ascending order of each table: when it is called, no CPU can use the
+    /// leaf any more, so that its memory may be freed. A leaf that was split is reported in the
+    /// pieces that were removed. O(leaves removed).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`unmap`](Self::unmap); nothing was reported then.
+    pub fn unmap_reporting(
+        &mut self,
+        guest: GuestPhysRange,
+        mut report: impl FnMut(UnmappedLeaf),
+    ) -> Result<(), UnmapError> {
+        self.tree.check_unmap(guest)?;
+        self.tree.flush();
+        let format = self.tree.tables.format;
+        self.tree.remove(guest, Retire { format })?;
+        let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
+        release::flush_reporting(tables, gather, &mut report);
+        Ok(())
+    }
+}
+
+impl<F: Format, H: TableHost> GatheringTree<F, H> {
+    /// [`Edit::unmap`], out of the way of the pages that take one store. Says whether it did it: if not,
+    /// the page may be one of them now.
+    pub(crate) fn unmap_elsewhere(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
+        if self.find_page(guest) {
+            return Ok(false);
+        }
+        self.check_unmap(guest)?;
+        self.remove(guest, Clear)?;
+        Ok(true)
+    }
+
+    fn check_unmap(&self, guest: GuestPhysRange) -> Result<(), UnmapError> {
+        let geometry = self.tables.geometry();
+        if !guest.is_aligned_4k() {
+            return Err(UnmapError::Unaligned { guest });
+        }
+        if !geometry.holds_guest(&guest) {
+            let bits = geometry.input_bits();
+            return Err(UnmapError::GuestTooWide { guest, bits });
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, guest: GuestPhysRange, action: impl Action) -> Result<(), UnmapError> {
+        let (tables, gather) = (&self.tables, &mut self.gather);
+        let top = tables.lowest_over(guest);
+        let mut survey = Survey::to_unmap();
+        // Pages are never split.
+        if top.level != Level::PAGE_4K {
+            survey.of(tables, top, guest);
+        }
+        let frames = survey.frames;
+        let mut operation = Operation::new(tables, gather, action);
+        if !operation.reserve.take(frames) {
+            return Err(UnmapError::OutOfMemory { frames });
+        }
+        operation.clear(top, guest);
+        Ok(())
+    }
+}
+
+/// The leaves become absent, and leave notes to be reported.
+struct Retire<F> {
+    format: F,
+}
+
+impl<F: Format> Action for Retire<F> {
+    const REMEMBERS: bool = true;
+
+    fn apply(&self, level: Level, bits: u64) -> Option<u64> {
+        Some(retired_word(&self.format, level, bits))
+    }
+}
+
+impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
+    /// Clears the part `range` of `top`.
+    pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
+        let tables = self.tables();
+        tables.pass(top, range, |seen| {
+            match (seen.found, seen.is_whole) {
+                (Found::Absent, _) => {}
+                (Found::Leaf, true) => self.clear_leaf(seen),
+                (Found::Leaf, false) => self.split(seen),
+                (Found::Table(address), true) => {
+                    retire_table(self.gather, seen, address);
+                }
+                (Found::Table(_), false) => return Next::Into,
+            }
+            Next::Over
+        });
+    }
+
+    fn clear_leaf(&mut self, seen: &Seen<'_>) {
+        let mut cleared = 0;
+        if A::REMEMBERS {
+            let bits = seen.entry.swap(0, Ordering::AcqRel);
+            cleared = self.action.apply(seen.level, bits).unwrap_or(0);
+            self.gather.note_retired_leaf();
+        }
+        seen.entry.store(cleared, Ordering::Relaxed);
+        let range = seen.span();
+        self.gather
+            .add_part(InvalidatedRange::leaves(range, seen.level, Change::Removed));
+    }
+}

@@ -1,0 +1,141 @@
+//! What a backend provides: a bijection between neutral entries and bits, and numbers.
+
+use core::fmt::Debug;
+
+use guest_addr::HostPhysAddr;
+use mapping_flags::{FlagsError, MappingFlags};
+
+use crate::contract::entry::{Entry, Leaf};
+use crate::contract::geometry::Geometry;
+use crate::contract::level::Level;
+
+/// The table format of one architecture in one mode with the capabilities of one machine.
+///
+/// A format translates and does nothing else: no loops, no allocation, no memory access. A value is
+/// made once, from a mode and capabilities; the methods below are small enough to be inlined into
+/// the walker.
+///
+/// # Laws
+///
+/// For every level of the geometry, every host address that fits the output width and is aligned to
+/// the level's entry size, and all flags that [`check_flags`](Self::check_flags) accepts:
+///
+/// 1. `decode(level, encode_leaf(level, address, flags))` is that leaf, for leaf levels.
+/// 2. `decode(level, encode_table(address))` is that table, for levels above the pages.
+/// 3. `decode(level, 0)` is absent, and so is every *retired* word: one whose bits 0, 1, 2, 10 and
+///    63 are zero and of which the rest is arbitrary. (RISC-V ignores all but V when V is 0; AArch64
+///    all but bit 0 when it is 0; EPT all but 2:0, bit 10 under mode-based execute control, and bit
+///    63 under EPT-violation #VE.) The table keeps notes in such words between an unmap and its
+///    invalidation.
+/// 4. `encode_leaf(level, address, flags)` is `leaf_attributes(level, flags) |
+///    address_bits(address)`, and `address_bits` is additive, as a field of consecutive bits is: the
+///    bits of a sum that fits the output width are the sum of the bits.
+/// 5. No bit that the architecture reserves is set.
+/// 6. `decode_own` is `decode` for every word that the format makes.
+/// 7. `with_permissions` changes no bit of the address, and the same bits in leaves of one level that
+///    differ in nothing but their address.
+pub trait Format: Copy + Debug + Send + Sync + 'static {
+    /// The shape of the table.
+    fn geometry(&self) -> &Geometry;
+
+    /// What a change of a live table needs.
+    fn rules(&self) -> UpdateRules;
+
+    /// Whether a leaf can have `flags`: [`MappingFlags::validate`], then what this format cannot
+    /// express.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MappingFlags::validate`], then:
+    ///
+    /// - [`FlagsError::ExecuteOnlyUnsupported`]: `EXECUTE` without `READ` needs a capability that is
+    ///   missing.
+    /// - [`FlagsError::UncachedUnsupported`]: `UNCACHED` needs a capability that is missing.
+    fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError>;
+
+    /// All bits but the address of a leaf at `level` with `flags`, which were checked. Accessed and
+    /// dirty state is preset unless the hardware tracks it.
+    fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64;
+
+    /// The bits that carry the host address of a leaf, which is aligned to 4 KiB and within the output
+    /// width; or those to add for the next leaf, whose distance is the size of an entry.
+    fn address_bits(&self, address: HostPhysAddr) -> u64;
+
+    /// A leaf at `level`. `address` is aligned to the level's entry size and within the output
+    /// width; `flags` were checked.
+    #[inline]
+    fn encode_leaf(&self, level: Level, leaf: Leaf) -> u64 {
+        self.leaf_attributes(level, leaf.flags) | self.address_bits(leaf.address)
+    }
+
+    /// An entry that points to the table at `address`, which is aligned to 4 KiB and within the
+    /// output width.
+    fn encode_table(&self, address: HostPhysAddr) -> u64;
+
+    /// What the hardware makes of `bits` in an entry of `level`. Total: bits that no encoder made
+    /// decode to something, or to absent, without a panic.
+    fn decode(&self, level: Level, bits: u64) -> Entry;
+
+    /// [`decode`](Self::decode) for words that this format made: 0, retired words, and what
+    /// [`encode_leaf`](Self::encode_leaf), [`encode_table`](Self::encode_table),
+    /// [`with_permissions`](Self::with_permissions) and [`split_leaf`](Self::split_leaf) returned,
+    /// with whatever accessed and dirty state the hardware added. The walker meets no others in its
+    /// tables, so this may leave out every check of what the format never writes.
+    #[inline]
+    fn decode_own(&self, level: Level, bits: u64) -> Entry {
+        self.decode(level, bits)
+    }
+
+    /// The leaf `bits` with the permissions (`READ`, `WRITE`, `EXECUTE`, `USER`) of `flags`. Address,
+    /// memory type, accessed and dirty state stay, except that a format without tracking presets
+    /// dirty on a leaf that becomes writable.
+    fn with_permissions(&self, level: Level, bits: u64, flags: MappingFlags) -> u64;
+
+    /// The first of the leaves one level down that together mean what the leaf `bits` at `level`
+    /// means: same address, permissions, memory type, accessed and dirty state. The others follow by
+    /// adding [`address_bits`](Self::address_bits) of their offset. `level` is above the pages.
+    fn split_leaf(&self, level: Level, bits: u64) -> u64;
+
+    /// Whether the leaf `bits` has been accessed.
+    fn is_accessed(&self, bits: u64) -> bool;
+
+    /// Whether the leaf `bits` has been written to.
+    fn is_dirty(&self, bits: u64) -> bool;
+
+    /// The value of the register that makes `root` the table of the address space `vmid`: hgatp,
+    /// VTTBR_EL2, or the EPTP.
+    fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64;
+
+    /// The width of a VMID in bits. 16 where the address space is tagged by its root (EPT), so that
+    /// any number will do.
+    fn vmid_bits(&self) -> u32;
+
+    /// Whether the guest's user mode may fetch instructions only from leaves that have `USER` beside
+    /// `EXECUTE`. False unless a capability that is off by default asks for it.
+    #[inline]
+    fn restricts_user_execution(&self) -> bool {
+        false
+    }
+
+    /// Makes earlier stores to a table visible to the page walkers of all CPUs. A barrier at most,
+    /// no invalidation; does nothing where stores need none, and off the format's own target.
+    #[inline]
+    fn publish(&self) {}
+}
+
+/// What the hardware demands around a change of a live table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpdateRules {
+    /// A valid entry may be replaced by another that differs in address, size or memory type only
+    /// after it was made invalid and the invalidation completed (AArch64).
+    pub break_before_make: bool,
+    /// Absent entries may be cached, so that a fresh mapping needs an invalidation (RISC-V without
+    /// Svvptc).
+    pub fresh_needs_invalidation: bool,
+    /// A mapping that gained permissions needs an invalidation. Where it does not (EPT), a stale
+    /// entry costs one fault that drops it.
+    pub raised_needs_invalidation: bool,
+    /// The hardware may set accessed and dirty bits in entries at any time, so that changes of
+    /// leaves have to be atomic read-modify-writes.
+    pub hardware_writes_entries: bool,
+}

@@ -1,0 +1,18 @@
+//! The tree of tables in memory: the only wing that touches table words.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `words` | host memory as entries: atomics when the table is live, plain words before |
+//! | `tables` | from the root to the entry that translates an address |
+//! | `slots`, `pass` | the entries that a range touches, in one table and in the tree |
+//! | `recent` | the directory and the flags of the last single page |
+//! | `retired` | notes in absent entries |
+//!
+//! May name: `contract`.
+
+pub(crate) mod pass;
+pub(crate) mod recent;
+pub(crate) mod retired;
+pub(crate) mod slots;
+pub(crate) mod tables;
+pub(crate) mod words;

@@ -1,0 +1,136 @@
+//! Going over the entries of a tree that translate a range: what every operation does.
+
+use core::sync::atomic::AtomicU64;
+
+use guest_addr::{GuestPhysRange, HostPhysAddr};
+
+use crate::contract::entry::Entry;
+use crate::contract::format::Format;
+use crate::contract::host::TableHost;
+use crate::contract::level::Level;
+use crate::contract::mapping::Mapping;
+use crate::tree::slots::slots;
+use crate::tree::tables::{Table, Tables, load};
+
+/// One entry on the way.
+pub(crate) struct Seen<'t> {
+    pub(crate) level: Level,
+    /// The part of the entry that was asked for, and whether it is the whole.
+    pub(crate) portion: GuestPhysRange,
+    pub(crate) is_whole: bool,
+    pub(crate) entry: &'t AtomicU64,
+    /// The word that was found in the entry, and what it is.
+    pub(crate) bits: u64,
+    pub(crate) found: Found,
+}
+
+impl Seen<'_> {
+    /// The guest-physical range that the entry translates.
+    #[inline]
+    pub(crate) fn span(&self) -> GuestPhysRange {
+        GuestPhysRange::block_at(self.portion.start(), self.level.shift())
+    }
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Absent,
+    Leaf,
+    /// The table that the entry points to.
+    Table(HostPhysAddr),
+}
+
+/// Where to go from an entry.
+pub(crate) enum Next {
+    /// Past what is below it.
+    Over,
+    /// Into the table that was found in it; past anything else.
+    Into,
+    /// Nowhere.
+    Stop,
+}
+
+/// What is called with each entry. Not `FnMut` itself, since a vtable of that has a second copy of every
+/// closure, for calls by value.
+trait Look {
+    fn at(&mut self, seen: &Seen<'_>) -> Next;
+}
+
+impl<L: FnMut(&Seen<'_>) -> Next> Look for L {
+    #[inline]
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        self(seen)
+    }
+}
+
+impl<F: Format, H: TableHost> Tables<F, H> {
+    /// Shows `look` the entries of `table` that `range` touches, in ascending order, and follows it
+    /// into the tables below.
+    #[inline]
+    pub(crate) fn pass(
+        &self,
+        table: Table,
+        range: GuestPhysRange,
+        mut look: impl FnMut(&Seen<'_>) -> Next,
+    ) {
+        self.pass_over(table, range, &mut look);
+    }
+
+    /// [`pass`](Self::pass), of which one copy serves all operations: code is what most of them cost.
+    /// Says whether it came to the end.
+    #[inline(never)]
+    fn pass_over(&self, table: Table, range: GuestPhysRange, look: &mut dyn Look) -> bool {
+        let (level, entries) = (table.level, self.entries(table));
+        for slot in slots(self.geometry().shift(level), entries.len(), range) {
+            let Some(entry) = entries.get(slot.index) else {
+                continue;
+            };
+            let bits = load(entry);
+            let found = self.find(level, bits);
+            let seen = Seen {
+                level,
+                portion: slot.portion,
+                is_whole: slot.is_whole,
+                entry,
+                bits,
+                found,
+            };
+            match (look.at(&seen), found) {
+                (Next::Stop, _) => return false,
+                (Next::Into, Found::Table(address)) => {
+                    if let Some(child) = self.child(level, address)
+                        && !self.pass_over(child, slot.portion, look)
+                    {
+                        return false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// What `bits` in an entry of `level` are.
+    #[inline]
+    pub(crate) fn find(&self, level: Level, bits: u64) -> Found {
+        match self.format.decode_own(level, bits) {
+            Entry::Absent => Found::Absent,
+            Entry::Leaf(_) => Found::Leaf,
+            Entry::Table(address) => Found::Table(address),
+        }
+    }
+
+    /// The leaf that was seen, if it was one.
+    pub(crate) fn seen_leaf(&self, seen: &Seen<'_>) -> Option<Mapping> {
+        match self.format.decode_own(seen.level, seen.bits) {
+            Entry::Leaf(leaf) => Some(Mapping {
+                guest: seen.span(),
+                host: leaf.address,
+                flags: leaf.flags,
+                level: seen.level,
+            }),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The tree of tables: reading entries and following them down.
+#![expect(
+    unsafe_code,
+    reason = "turns the addresses of live tables into their entries"
+)]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
+
+use mapping_flags::MappingFlags;
+
+use crate::contract::entry::Entry;
+use crate::contract::format::Format;
+use crate::contract::geometry::Geometry;
+use crate::contract::host::TableHost;
+use crate::contract::level::Level;
+use crate::contract::mapping::Mapping;
+use crate::contract::policy::LeafPolicy;
+use crate::tree::pass::Found;
+use crate::tree::slots::span_of;
+use crate::tree::words::{self, FRAME_WORDS};
+
+/// A table that is linked into the tree, or the root.
+///
+/// Invariant: made by [`Tables::root`], or by [`Tables::child`] from an entry of such a table, and
+/// used only while the table is linked or was unlinked and not yet given back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    pub(crate) address: HostPhysAddr,
+    pub(crate) level: Level,
+}
+
+/// A tree of tables and what is needed to read it.
+///
+/// Invariants:
+///
+/// - `root` is a run of `geometry.root_frames()` frames from `host.frames()`, every table below it
+///   one frame; all stay out until the tree gives them back;
+/// - each table has one parent entry, and every table entry was written by this crate;
+/// - the words of linked tables are written through atomics only, and read so wherever anybody else may
+///   write them meanwhile.
+#[derive(Debug)]
+pub(crate) struct Tables<F: Format, H: TableHost> {
+    pub(crate) format: F,
+    pub(crate) host: H,
+    pub(crate) root: HostPhysAddr,
+    pub(crate) policy: LeafPolicy,
+}
+
+impl<F: Format, H: TableHost> Tables<F, H> {
+    #[inline]
+    pub(crate) fn geometry(&self) -> &Geometry {
+        self.format.geometry()
+    }
+
+    #[inline]
+    pub(crate) fn frames(&self) -> &H::Frames {
+        self.host.frames()
+    }
+
+    #[inline]
+    pub(crate) fn root(&self) -> Table {
+        Table {
+            address: self.root,
+            level: self.geometry().root_level(),
+        }
+    }
+
+    /// The table that an entry of the level `parent` points to at `address`, or `None` below the pages.
+    #[inline]
+    pub(crate) fn child(&self, parent: Level, address: HostPhysAddr) -> Option<Table> {
+        let level = parent.below()?;
+        Some(Table { address, level })
+    }
+
+    /// The entries of a table.
+    #[inline]
+    pub(crate) fn entries(&self, table: Table) -> &[AtomicU64] {
+        let count = self.geometry().entries(table.level);
+        // SAFETY: by the invariants of `Table` and `Tables` the table has `count` words that came
+        // from these frames and stay out; private slices are made of unlinked frames only.
+        unsafe { words::live(self.frames(), table.address, count) }
+    }
+
+    /// The entries of `table` that translate `range`, which lies in it.
+    #[inline]
+    pub(crate) fn entries_of(&self, table: Table, range: &GuestPhysRange) -> &[AtomicU64] {
+        let entries = self.entries(table);
+        let first = index_among(entries, table.level, range.start());
+        let last = index_among(entries, table.level, range.last());
+        entries.get(first..=last).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn decode(&self, level: Level, entry: &AtomicU64) -> Entry {
+        self.format.decode_own(level, load(entry))
+    }
+
+    /// Follows tables down to the entry that ends the walk of `address`, and returns what `look` makes
+    /// of its level and of what it is: a leaf, or absent. `None` beyond the input width.
+    #[inline(always)]
+    pub(crate) fn walk<R>(
+        &self,
+        address: GuestPhysAddr,
+        look: impl Fn(Level, Entry) -> Option<R>,
+    ) -> Option<R> {
+        // With a level that is known, the loop becomes straight code with constant shifts.
+        match self.geometry().root_level() {
+            Level::BLOCK_512G => self.walk_from(Level::BLOCK_512G, address, look),
+            level => self.walk_from(level, address, look),
+        }
+    }
+
+    #[inline(always)]
+    fn walk_from<R>(
+        &self,
+        root: Level,
+        address: GuestPhysAddr,
+        look: impl Fn(Level, Entry) -> Option<R>,
+    ) -> Option<R> {
+        // A copy, which no load of an entry keeps from staying in registers.
+        let format = self.format;
+        let mut level = root;
+        let mut bits = load(self.root_entry(root, address)?);
+        while let Some(below) = level.below() {
+            let found = format.decode_own(level, bits);
+            let Entry::Table(table) = found else {
+                return look(level, found);
+            };
+            level = below;
+            let entry = self.entry_in_frame(table, level, address);
+            bits = load(entry);
+        }
+        look(level, format.decode_own(level, bits))
+    }
+
+    /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
+    /// such. They are a table below the root, or a frame of the root, in which a root of fewer entries
+    /// is followed by zeroes.
+    pub(crate) fn directory(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
+        let (geometry, level) = (self.geometry(), Level::BLOCK_2M);
+        let span = span_of(geometry, level, address);
+        if !geometry.holds_guest(&span) {
+            return None;
+        }
+        let table = self.lowest_over(span);
+        let offset = size_of::<u64>() * geometry.index(level, address);
+        let part = HostPhysAddr::new(offset as u64).align_down_4k();
+        // A root is aligned to its size, and takes whole frames.
+        let directory = HostPhysAddr::new(table.address.as_u64() | part.as_u64());
+        (table.level == level).then_some(directory)
+    }
+
+    /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
+    /// the input width.
+    #[inline]
+    fn root_entry(&self, root: Level, address: GuestPhysAddr) -> Option<&AtomicU64> {
+        let geometry = self.geometry();
+        // SAFETY: as for `entries`.
+        let entries = unsafe { words::live(self.frames(), self.root, geometry.root_entries()) };
+        // All bits above those of the other levels: out of bounds where the address is too wide.
+        let number = address.as_u64() >> geometry.shift(root);
+        entries.get(number as usize)
+    }
+
+    /// The entry that translates `address` in the frame at `table`: a table of `level`, or the part
+    /// of a root that translates it.
+    ///
+    /// The table is linked, or a stale walk could read it: see [`Table`].
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the remainder is in bounds")]
+    pub(crate) fn entry_in_frame(
+        &self,
+        table: HostPhysAddr,
+        level: Level,
+        address: GuestPhysAddr,
+    ) -> &AtomicU64 {
+        let number = address.as_u64() >> self.geometry().shift(level);
+        // SAFETY: as for `entries`; tables below the root are whole frames, as parts of a root are.
+        let entries = unsafe { words::live_frame(self.frames(), table) };
+        &entries[number as usize % FRAME_WORDS]
+    }
+
+    /// The lowest table of which `range` is a part, and not all: where the range covers all that a
+    /// table translates, the entry that points to the table is part of the matter.
+    pub(crate) fn lowest_over(&self, range: GuestPhysRange) -> Table {
+        self.lowest_for(range, Level::HIGHEST).0
+    }
+
+    /// The table where a change of `range` to leaves of at most `largest` begins: the lowest of which the
+    /// range is a part, and not all that a leaf could translate. Where it ends at an absent entry, below
+    /// which all of the range lies, that too.
+    pub(crate) fn lowest_for(
+        &self,
+        range: GuestPhysRange,
+        largest: Level,
+    ) -> (Table, Option<&AtomicU64>) {
+        let differing = range.start().as_u64() ^ range.last().as_u64();
+        let is_block =
+            range.start().as_u64() & differing == 0 && differing.wrapping_add(1) & differing == 0;
+        let may_be_leaf = is_block && differing < self.geometry().entry_size(largest);
+        // So that what could be a leaf is no part of its own entry.
+        let extent = differing + u64::from(may_be_leaf);
+        let mut table = self.root();
+        let Some(mut entry) = self.root_entry(table.level, range.start()) else {
+            return (table, None);
+        };
+        while extent >> table.level.shift() == 0 {
+            match (self.find(table.level, load(entry)), table.level.below()) {
+                (Found::Table(address), Some(level)) => {
+                    table = Table { address, level };
+                    entry = self.entry_in_frame(address, level, range.start());
+                }
+                (Found::Absent, _) => return (table, Some(entry)),
+                _ => break,
+            }
+        }
+        (table, None)
+    }
+
+    /// All bits but the address of a leaf at `level` with `flags`.
+    #[inline(never)]
+    pub(crate) fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
+        self.format.leaf_attributes(level, flags)
+    }
+
+    /// The leaf that translates `address`.
+    #[inline]
+    pub(crate) fn leaf(&self, address: GuestPhysAddr) -> Option<Mapping> {
+        self.walk(address, |level, found| match found {
+            Entry::Leaf(leaf) => Some(Mapping {
+                guest: span_of(self.geometry(), level, address),
+                host: leaf.address,
+                flags: leaf.flags,
+                level,
+            }),
+            _ => None,
+        })
+    }
+
+    /// The highest level for a leaf with `flags` where guest and host address differ by `delta`.
+    #[inline]
+    pub(crate) fn largest_leaf(&self, flags: MappingFlags, delta: u64) -> Level {
+        let hardware = self.geometry().largest_leaf();
+        let mut level = self.policy.largest_for(flags).min(hardware);
+        while delta & (self.geometry().entry_size(level) - 1) != 0
+            && let Some(below) = level.below()
+        {
+            level = below;
+        }
+        level
+    }
+}
+
+/// [`Geometry::index`], for those who have the entries of the table, and need not ask for their number again.
+#[inline]
+fn index_among(entries: &[AtomicU64], level: Level, address: GuestPhysAddr) -> usize {
+    (address.as_u64() >> level.shift()) as usize & entries.len().wrapping_sub(1)
+}
+
+/// What stands in an entry that may point to a table.
+///
+/// Relaxed: whoever reads has a reference to the table, and what its tables hold was written before
+/// that, so that the reader sees it. Readers beside a writer would need more.
+#[inline]
+pub(crate) fn load(entry: &AtomicU64) -> u64 {
+    entry.load(Ordering::Relaxed)
+}

@@ -1,0 +1,127 @@
+//! The words of a table in host memory: the only place where the engine touches raw memory.
+#![expect(
+    unsafe_code,
+    reason = "tables are host memory that page walkers read concurrently"
+)]
+
+use core::hint;
+use core::ptr;
+use core::slice;
+use core::sync::atomic::AtomicU64;
+
+use guest_addr::HostPhysAddr;
+
+use crate::contract::frames::HostFrames;
+
+/// The entries of a table of one frame.
+pub(crate) const FRAME_WORDS: usize = 512;
+
+/// The `count` entries of a live table: one that walkers may read and change.
+///
+/// # Safety
+///
+/// - `table` is the start of a table of `count` entries that came from `frames`, and stays out for
+///   `'a`.
+/// - For `'a` nobody holds a [`private`] slice of the same table.
+#[inline]
+pub(crate) unsafe fn live<H: HostFrames>(
+    frames: &H,
+    table: HostPhysAddr,
+    count: usize,
+) -> &[AtomicU64] {
+    // SAFETY: by the caller's first condition and the contract of `HostFrames::pointer` the memory
+    // is valid for `count` words and aligned to 4 KiB; all access to it is atomic by the second.
+    unsafe { slice::from_raw_parts(frames.pointer(table).cast::<AtomicU64>().as_ptr(), count) }
+}
+
+/// The entries of a live table of one frame.
+///
+/// # Safety
+///
+/// Those of [`live`] for [`FRAME_WORDS`] entries.
+#[inline]
+pub(crate) unsafe fn live_frame<H: HostFrames>(
+    frames: &H,
+    table: HostPhysAddr,
+) -> &[AtomicU64; FRAME_WORDS] {
+    // SAFETY: as for `live`.
+    unsafe { frames.pointer(table).cast().as_ref() }
+}
+
+/// Whether every entry has exactly the bits `wanted` among those of `mask`. Plain loads, which can be
+/// as wide as the machine's registers.
+///
+/// # Safety
+///
+/// Nobody writes to the entries meanwhile: no CPU, and no page walker.
+#[inline]
+pub(crate) unsafe fn all_have<const N: usize>(
+    entries: &[AtomicU64; N],
+    mask: u64,
+    wanted: u64,
+) -> bool {
+    // SAFETY: an `AtomicU64` has the representation of a `u64`; page walkers read and, by the
+    // caller's condition, do not write, so that nothing races with plain loads.
+    let words = unsafe { &*ptr::from_ref(entries).cast::<[u64; N]>() };
+    let different = words.iter().fold(0, |bits, word| bits | (word ^ wanted));
+    different & mask == 0
+}
+
+/// The `count` entries of a table that no walker can reach yet.
+///
+/// # Safety
+///
+/// - `table` is the start of a run of at least `count` words that came from `frames`, and stays out
+///   for `'a`.
+/// - Nobody else uses the run for `'a`.
+#[expect(
+    clippy::mut_from_ref,
+    reason = "the words belong to the run, not to the allocator"
+)]
+#[inline]
+pub(crate) unsafe fn private<H: HostFrames>(
+    frames: &H,
+    table: HostPhysAddr,
+    count: usize,
+) -> &mut [u64] {
+    // SAFETY: as for `live`; exclusive by the caller's second condition. Every bit pattern is a
+    // `u64`, and a run that was handed out is allocated memory, so its unspecified contents may be
+    // overwritten; readers of this slice read only what they wrote before.
+    unsafe { slice::from_raw_parts_mut(frames.pointer(table).cast::<u64>().as_ptr(), count) }
+}
+
+/// The most words to be cleared by one `memset`: from 2 KiB on, that of the GNU C library is a `rep stosb`,
+/// which takes so long to begin that a table is cleared in three quarters of the time without it (Zen 3).
+const MEMSET_WORDS: usize = if cfg!(target_os = "none") {
+    usize::MAX
+} else {
+    192
+};
+
+/// Zeroes `words`.
+#[inline]
+pub(crate) fn clear(words: &mut [u64]) {
+    // Programs without an operating system link a `memset` of their own, which on all but x86 is a loop
+    // too, and a long one.
+    let memset_is_a_loop = cfg!(all(target_os = "none", not(target_arch = "x86_64")));
+    if memset_is_a_loop {
+        clear_by_loop(words);
+    } else if words.len() > MEMSET_WORDS {
+        clear_by_parts(words);
+    } else if !words.is_empty() {
+        words.fill(0);
+    }
+}
+
+#[inline(never)]
+fn clear_by_parts(words: &mut [u64]) {
+    words
+        .chunks_mut(MEMSET_WORDS)
+        .for_each(|chunk| chunk.fill(0));
+}
+
+#[inline(never)]
+fn clear_by_loop(words: &mut [u64]) {
+    // A compiler that knows the zero calls `memset`.
+    words.fill(hint::black_box(0));
+}
