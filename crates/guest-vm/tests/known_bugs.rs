@@ -1,5 +1,5 @@
 //! Mistakes that hypervisors made at this layer, each as a test.
-
+#![cfg(feature = "arceos")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

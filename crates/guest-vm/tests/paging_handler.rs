@@ -1,5 +1,5 @@
 //! A kernel's `PagingHandler`, with static functions, as the frames of a machine.
-
+#![cfg(feature = "arceos")]
 #![expect(
     clippy::expect_used,
     reason = "a handler of a test fails as the test does"
