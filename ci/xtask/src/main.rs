@@ -12,6 +12,7 @@ mod isa;
 mod libtest;
 mod machine;
 mod process;
+mod release;
 mod report;
 mod test;
 mod toolchain;
@@ -34,6 +35,8 @@ enum Command {
     Machine(machine::Options),
     /// Boot a real, unmodified guest on a test hypervisor
     Guest(guest::Options),
+    /// Check what publishing takes: each combination of features, and each package by itself
+    Release,
     /// Measure the page tables against each other and against the memory floor
     Bench(bench::Options),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Cross(options) => cross::run(&options, &mut report),
         Command::Machine(options) => machine::run(&options, &mut report),
         Command::Guest(options) => guest::run(&options, &mut report),
+        Command::Release => release::run(&mut report),
         Command::Bench(options) => return bench::run(&options, report),
     }
     report.finish()

@@ -6,6 +6,7 @@ use crate::guest;
 use crate::libtest::Results;
 use crate::machine;
 use crate::process::{self, cargo};
+use crate::release;
 use crate::report::{Report, Tally};
 
 /// Runs all checks; a failure does not keep the others from running.
@@ -14,6 +15,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("clippy", clippy);
     report.step("documentation", documentation);
     report.step("tests", tests);
+    release::run(report);
     report.step("instructions", guard::run);
     cross::run(&cross::Options::default(), report);
     machine::run_all(report);
