@@ -12,7 +12,7 @@ use crate::descriptor::{
     TABLE_OR_PAGE, VALID, WRITE,
 };
 use crate::mode::{Mode, ModeError};
-use crate::{instructions, registers};
+use crate::{hardware, registers};
 
 /// The AArch64 stage-2 format of one mode with the capabilities of one machine: VMSAv8-64, 4 KiB
 /// granule, leaves of 4 KiB, 2 MiB and (from `ipa35` on) 1 GiB.
@@ -280,9 +280,9 @@ impl Format for Stage2 {
         self.capabilities.user_execute_control()
     }
 
-    /// `DSB ISHST`.
+    /// `DSB ISHST`. A release fence on a hosted operating system, and on other architectures.
     #[inline]
     fn publish(&self) {
-        instructions::publish();
+        hardware::publish();
     }
 }

@@ -1,13 +1,11 @@
 //! The instructions that invalidation consists of, and their execution.
 
-#![expect(
-    unsafe_code,
-    reason = "the one place that executes system instructions"
-)]
+#![expect(unsafe_code, reason = "executing system instructions has conditions")]
 
 use nested_page_table::Invalidation;
 
 use crate::format::Stage2;
+use crate::hardware;
 
 /// One instruction, with the raw value of its operand register where it has one.
 ///
@@ -47,7 +45,11 @@ pub enum Instruction {
 }
 
 impl Instruction {
-    /// Executes the instruction. Does nothing off bare-metal AArch64.
+    /// Executes the instruction.
+    ///
+    /// # Panics
+    ///
+    /// On a hosted operating system, and on other architectures.
     ///
     /// # Safety
     ///
@@ -62,15 +64,18 @@ impl Instruction {
     #[inline]
     pub unsafe fn execute(self) {
         // SAFETY: the caller's conditions are this function's.
-        unsafe { execute(self) }
+        unsafe { hardware::execute(self) }
     }
 }
 
 impl Stage2 {
     /// Carries out `request` with this CPU: reads `VTTBR_EL2` and executes
     /// [`instructions_from`](Self::instructions_from) in order, so that the register is what it was
-    /// afterwards. When it returns, the CPUs of the request's scope have forgotten. Does nothing off
-    /// bare-metal AArch64.
+    /// afterwards. When it returns, the CPUs of the request's scope have forgotten.
+    ///
+    /// # Panics
+    ///
+    /// On a hosted operating system, and on other architectures.
     ///
     /// # Safety
     ///
@@ -82,7 +87,7 @@ impl Stage2 {
     /// - `request.space().root_register` is the `VTTBR_EL2` value of a root that is still allocated.
     pub unsafe fn invalidate(&self, request: &Invalidation) {
         // SAFETY: the caller vouches for EL2.
-        let current = unsafe { read_vttbr() };
+        let current = unsafe { hardware::vttbr() };
         self.for_each_instruction(request, current, |instruction| {
             // SAFETY: the caller vouches for EL2 without TGE, for masked interrupts, for the errata
             // and for FEAT_TLBIRANGE where the format uses it; the sequence ends with the register
@@ -90,69 +95,4 @@ impl Stage2 {
             unsafe { instruction.execute() }
         });
     }
-}
-
-/// `DSB ISHST`.
-#[inline]
-pub(crate) fn publish() {
-    // SAFETY: a barrier asks for no exception level and changes no state.
-    unsafe { execute(Instruction::DsbIshst) }
-}
-
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
-macro_rules! run {
-    ($text:literal $(, $operand:expr)?) => {
-        // SAFETY: the instruction touches neither stack nor flags, the compiler treats it as an
-        // access to all memory, and the caller vouches for what it does to the CPU.
-        unsafe {
-            core::arch::asm!($text, $(in(reg) $operand,)? options(nostack, preserves_flags))
-        }
-    };
-}
-
-/// # Safety
-///
-/// Those of [`Instruction::execute`].
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
-#[inline]
-unsafe fn execute(instruction: Instruction) {
-    match instruction {
-        Instruction::DsbIshst => run!("dsb ishst"),
-        Instruction::DsbNshst => run!("dsb nshst"),
-        Instruction::DsbIsh => run!("dsb ish"),
-        Instruction::DsbNsh => run!("dsb nsh"),
-        Instruction::Isb => run!("isb"),
-        Instruction::WriteVttbr(value) => run!("msr vttbr_el2, {}", value),
-        Instruction::TlbiIpas2e1is(xt) => run!("tlbi ipas2e1is, {}", xt),
-        Instruction::TlbiIpas2e1(xt) => run!("tlbi ipas2e1, {}", xt),
-        // TLBI RIPAS2E1IS and RIPAS2E1, names that assemblers know from Armv8.4 on only.
-        Instruction::TlbiRipas2e1is(xt) => run!("sys #4, c8, c0, #2, {}", xt),
-        Instruction::TlbiRipas2e1(xt) => run!("sys #4, c8, c4, #2, {}", xt),
-        Instruction::TlbiVmalle1is => run!("tlbi vmalle1is"),
-        Instruction::TlbiVmalle1 => run!("tlbi vmalle1"),
-        Instruction::TlbiVmalls12e1is => run!("tlbi vmalls12e1is"),
-        Instruction::TlbiVmalls12e1 => run!("tlbi vmalls12e1"),
-    }
-}
-
-#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
-#[inline]
-unsafe fn execute(_instruction: Instruction) {}
-
-/// # Safety
-///
-/// - The CPU runs at EL2.
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
-unsafe fn read_vttbr() -> u64 {
-    let value: u64;
-    // SAFETY: reading the register has no side effect, and the caller vouches for EL2.
-    unsafe {
-        core::arch::asm!("mrs {}, vttbr_el2", out(reg) value, options(nostack, preserves_flags));
-    }
-    value
-}
-
-#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
-unsafe fn read_vttbr() -> u64 {
-    0
 }

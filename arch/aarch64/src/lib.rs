@@ -9,9 +9,14 @@ compile_error!("nested-paging-aarch64 supports 64-bit targets only: descriptors 
 
 mod capabilities;
 mod descriptor;
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod detect;
 mod format;
+// Without a hosted operating system the instructions are executed; everywhere else they are not.
+#[cfg(all(target_arch = "aarch64", not(any(unix, windows))))]
+mod hardware;
+#[cfg(not(all(target_arch = "aarch64", not(any(unix, windows)))))]
+#[path = "elsewhere.rs"]
+mod hardware;
 mod id_registers;
 mod instructions;
 mod mode;

@@ -258,6 +258,33 @@ fn fresh_mappings_are_published_and_raised_ones_invalidated() {
     );
 }
 
+/// An instruction that silently did nothing would leave translations that its caller believes to be
+/// gone.
+#[test]
+#[should_panic = "nested-paging-aarch64 executes instructions on bare-metal AArch64 only"]
+#[expect(unsafe_code, reason = "the instructions are unsafe to execute")]
+fn a_hosted_program_that_invalidates_ends_with_a_message() {
+    let everything = Invalidation::everything(SPACE, Scope::Local);
+    // SAFETY: nothing is executed here.
+    unsafe { plain().invalidate(&everything) };
+}
+
+#[test]
+#[should_panic = "nested-paging-aarch64 executes instructions on bare-metal AArch64 only"]
+#[expect(unsafe_code, reason = "the instructions are unsafe to execute")]
+fn a_hosted_program_that_executes_an_instruction_ends_with_a_message() {
+    // SAFETY: nothing is executed here.
+    unsafe { Isb.execute() };
+}
+
+#[test]
+#[should_panic = "nested-paging-aarch64 executes instructions on bare-metal AArch64 only"]
+#[expect(unsafe_code, reason = "detection is unsafe")]
+fn a_hosted_program_that_detects_ends_with_a_message() {
+    // SAFETY: nothing is executed here.
+    let _ = unsafe { Capabilities::detect() };
+}
+
 /// The pages that an operation invalidates, and the level it is limited to, from the description of
 /// its operand in the manual.
 fn pages_of(instruction: Instruction) -> Option<(u64, u64, Option<u64>)> {

@@ -4,8 +4,7 @@ use crate::mode::Mode;
 
 /// What a machine can do, as far as a G-stage depends on it.
 ///
-/// `Capabilities::detect()`, which exists on bare-metal RISC-V only, finds the modes and the width of
-/// a VMID. The rest is not visible to HS-mode: it comes from the device tree (`riscv,isa-extensions`)
+/// [`detect`](Self::detect) finds the modes and the width of a VMID. The rest is not visible to HS-mode: it comes from the device tree (`riscv,isa-extensions`)
 /// or ACPI and from what the firmware switched on, through the builder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {

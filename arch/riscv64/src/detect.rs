@@ -1,12 +1,8 @@
 //! What the hart tells about itself.
-#![expect(
-    unsafe_code,
-    reason = "hgatp is a register of HS-mode, which only inline assembly reaches"
-)]
-
-use core::arch::asm;
+#![expect(unsafe_code, reason = "only HS-mode may access hgatp")]
 
 use crate::capabilities::Capabilities;
+use crate::hardware;
 use crate::hgatp::{MODE_SHIFT, VMID_SHIFT};
 use crate::instructions::Instruction;
 use crate::mode::Mode;
@@ -22,6 +18,10 @@ impl Capabilities {
     /// Address Translation and Protection (hgatp) Register".) Svpbmt, Svvptc and Svadu cannot be seen
     /// from HS-mode; the builder sets them.
     ///
+    /// # Panics
+    ///
+    /// On a hosted operating system, and on other architectures.
+    ///
     /// # Safety
     ///
     /// - The hart has the hypervisor extension, is in HS-mode and mstatus.TVM is 0, or it is in
@@ -31,11 +31,11 @@ impl Capabilities {
     #[must_use]
     pub unsafe fn detect() -> Self {
         // SAFETY: by the caller's conditions hgatp can be read.
-        let old = unsafe { read_hgatp() };
+        let old = unsafe { hardware::read_hgatp() };
         let holds = |mode: Mode| {
             let value = mode.hgatp_mode() << MODE_SHIFT;
             // SAFETY: by the caller's conditions nobody uses hgatp.
-            (unsafe { exchange_hgatp(value) }) >> MODE_SHIFT == mode.hgatp_mode()
+            (unsafe { hardware::exchange_hgatp(value) }) >> MODE_SHIFT == mode.hgatp_mode()
         };
         let modes = Mode::AUTO.iter().copied();
         let largest = modes
@@ -44,9 +44,9 @@ impl Capabilities {
             .unwrap_or(Mode::Sv39x4);
         let ones = largest.hgatp_mode() << MODE_SHIFT | VMID_ONES;
         // SAFETY: as above.
-        let vmid = unsafe { exchange_hgatp(ones) } & VMID_ONES;
+        let vmid = unsafe { hardware::exchange_hgatp(ones) } & VMID_ONES;
         // SAFETY: as above.
-        unsafe { exchange_hgatp(old) };
+        unsafe { hardware::exchange_hgatp(old) };
         let all = Instruction::HfenceGvma {
             rs1: None,
             rs2: None,
@@ -57,27 +57,4 @@ impl Capabilities {
             .with_largest_mode(largest)
             .with_vmid_bits(vmid.count_ones())
     }
-}
-
-/// # Safety
-///
-/// - The hart has hgatp and may read it.
-unsafe fn read_hgatp() -> u64 {
-    let value;
-    // SAFETY: reading the register (0x680) has no side effect; the caller says that it is legal.
-    unsafe { asm!("csrr {}, 0x680", out(reg) value, options(nostack)) };
-    value
-}
-
-/// Writes hgatp and returns what it reads back as.
-///
-/// # Safety
-///
-/// - The hart has hgatp and may write it.
-/// - Nothing depends on its value.
-unsafe fn exchange_hgatp(value: u64) -> u64 {
-    // SAFETY: the caller says that writing the register (0x680) is legal and without consequence.
-    unsafe { asm!("csrw 0x680, {}", in(reg) value, options(nostack)) };
-    // SAFETY: what can be written can be read.
-    unsafe { read_hgatp() }
 }

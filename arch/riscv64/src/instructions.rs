@@ -2,7 +2,7 @@
 //! and "Supervisor Memory-Management Fence Instruction".)
 #![expect(
     unsafe_code,
-    reason = "the fence is an instruction of HS-mode, which only inline assembly has"
+    reason = "executing instructions of HS-mode has conditions"
 )]
 
 use core::ops::RangeInclusive;
@@ -10,6 +10,7 @@ use core::ops::RangeInclusive;
 use nested_page_table::{Format, InvalidatedRange, Invalidation};
 
 use crate::format::GStage;
+use crate::hardware;
 
 /// An instruction with the operands that it is executed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +28,11 @@ pub enum Instruction {
 }
 
 impl Instruction {
-    /// Executes the instruction on this hart. Does nothing off bare-metal RISC-V.
+    /// Executes the instruction on this hart.
+    ///
+    /// # Panics
+    ///
+    /// On a hosted operating system, and on other architectures.
     ///
     /// # Safety
     ///
@@ -36,50 +41,9 @@ impl Instruction {
     pub unsafe fn execute(self) {
         let Self::HfenceGvma { rs1, rs2 } = self;
         // SAFETY: the caller keeps the same condition.
-        unsafe { hfence_gvma(rs1, rs2) }
+        unsafe { hardware::hfence_gvma(rs1, rs2) }
     }
 }
-
-/// Assemblers that do not know the hypervisor extension take the encoding: opcode SYSTEM, funct3 0,
-/// funct7 0b0110001.
-///
-/// # Safety
-///
-/// - The hart is in HS-mode and mstatus.TVM is 0, or it is in M-mode.
-#[cfg(all(target_arch = "riscv64", target_os = "none"))]
-#[inline]
-unsafe fn hfence_gvma(rs1: Option<u64>, rs2: Option<u64>) {
-    use core::arch::asm;
-
-    // The compiler keeps earlier stores before the fence: none of the blocks is `nomem`.
-    match (rs1, rs2) {
-        (None, None) => {
-            // SAFETY: the instruction is legal by the caller's condition and writes no register.
-            unsafe { asm!(".insn r 0x73, 0, 0x31, x0, x0, x0", options(nostack)) }
-        }
-        (None, Some(vmid)) => {
-            // SAFETY: as above.
-            unsafe { asm!(".insn r 0x73, 0, 0x31, x0, x0, {}", in(reg) vmid, options(nostack)) }
-        }
-        (Some(address), None) => {
-            // SAFETY: as above.
-            unsafe { asm!(".insn r 0x73, 0, 0x31, x0, {}, x0", in(reg) address, options(nostack)) }
-        }
-        (Some(address), Some(vmid)) => {
-            // SAFETY: as above.
-            unsafe {
-                asm!(".insn r 0x73, 0, 0x31, x0, {}, {}", in(reg) address, in(reg) vmid, options(nostack))
-            }
-        }
-    }
-}
-
-/// # Safety
-///
-/// None: it does nothing.
-#[cfg(not(all(target_arch = "riscv64", target_os = "none")))]
-#[inline]
-unsafe fn hfence_gvma(_rs1: Option<u64>, _rs2: Option<u64>) {}
 
 impl GStage {
     /// The most fences by address that a request is worth. One fence for the whole VMID takes the
@@ -115,7 +79,11 @@ impl GStage {
         whole.into_iter().chain(leaves)
     }
 
-    /// Carries out `request` on this hart. Does nothing off bare-metal RISC-V.
+    /// Carries out `request` on this hart.
+    ///
+    /// # Panics
+    ///
+    /// On a hosted operating system, and on other architectures.
     ///
     /// # Safety
     ///

@@ -14,9 +14,14 @@ compile_error!(
 
 mod bits;
 mod capabilities;
-#[cfg(all(target_arch = "riscv64", target_os = "none"))]
 mod detect;
 mod format;
+// Without a hosted operating system the instructions are executed; everywhere else they are not.
+#[cfg(all(target_arch = "riscv64", not(any(unix, windows))))]
+mod hardware;
+#[cfg(not(all(target_arch = "riscv64", not(any(unix, windows)))))]
+#[path = "elsewhere.rs"]
+mod hardware;
 mod hgatp;
 mod instructions;
 mod mode;

@@ -121,10 +121,20 @@ fn the_vmid_has_only_the_bits_of_the_machine() {
     );
 }
 
+/// A fence that silently did nothing would leave translations that its caller believes to be gone.
 #[test]
+#[should_panic = "nested-paging-riscv64 executes instructions on bare-metal RISC-V only"]
 #[expect(unsafe_code, reason = "the instructions are unsafe to execute")]
-fn off_the_target_executing_does_nothing() {
+fn a_hosted_program_that_executes_a_fence_ends_with_a_message() {
     let request = Invalidation::everything(space(), Scope::Local);
-    // SAFETY: off bare-metal RISC-V nothing is executed.
+    // SAFETY: nothing is executed here.
     unsafe { format().invalidate(&request) };
+}
+
+#[test]
+#[should_panic = "nested-paging-riscv64 executes instructions on bare-metal RISC-V only"]
+#[expect(unsafe_code, reason = "detection is unsafe")]
+fn a_hosted_program_that_detects_ends_with_a_message() {
+    // SAFETY: nothing is executed here.
+    let _ = unsafe { Capabilities::detect() };
 }
