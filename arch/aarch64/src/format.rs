@@ -1,4 +1,5 @@
 //! Stage-2 descriptors as a table format.
+#![expect(unsafe_code, reason = "vouches for the laws of `Format`")]
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags, MemoryType};
@@ -155,7 +156,8 @@ const fn choose(condition: bool, yes: u64, no: u64) -> u64 {
     }
 }
 
-impl Format for Stage2 {
+// SAFETY: the laws are tested for every mode, level, capability and flag (`tests`).
+unsafe impl Format for Stage2 {
     #[inline]
     fn geometry(&self) -> &Geometry {
         &self.geometry

@@ -1,4 +1,5 @@
 //! Encoding and decoding of entries.
+#![expect(unsafe_code, reason = "vouches for the laws of `Format`")]
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags, MemoryType};
@@ -151,7 +152,8 @@ const fn decode_address(bits: u64) -> HostPhysAddr {
     HostPhysAddr::new((bits & PPN) >> PPN_SHIFT << 12)
 }
 
-impl Format for GStage {
+// SAFETY: the laws are tested for every mode, level, capability and flag (`tests`).
+unsafe impl Format for GStage {
     #[inline]
     fn geometry(&self) -> &Geometry {
         &self.geometry

@@ -1,4 +1,5 @@
 //! Encoding and decoding of entries.
+#![expect(unsafe_code, reason = "vouches for the laws of `Format`")]
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags, MemoryType};
@@ -169,7 +170,8 @@ const fn decode_memory_type(bits: u64) -> Option<MemoryType> {
     }
 }
 
-impl Format for Ept {
+// SAFETY: the laws are tested for every mode, level, capability and flag (`tests`).
+unsafe impl Format for Ept {
     #[inline]
     fn geometry(&self) -> &Geometry {
         &self.geometry

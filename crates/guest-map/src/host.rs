@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange};
 use guest_vm::VmHal;
-use nested_page_table::Invalidation;
+use nested_page_table::{Invalidation, InvalidationFailed};
 use simulated_host::{Placement, SimulatedFrames, SparseMemory, Violation, Violations};
 
 /// A host without CPUs: frames for tables exist, the memory of the guests does not.
@@ -103,5 +103,7 @@ impl VmHal for Host {
     }
 
     /// There are no CPUs that could remember anything.
-    fn invalidate(&self, _: &Invalidation) {}
+    fn invalidate(&self, _: &Invalidation) -> Result<(), InvalidationFailed> {
+        Ok(())
+    }
 }

@@ -75,9 +75,11 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         self.check_host_width(&memory)?;
         self.prepare_insert(&guest)?;
         publish_contents(&*self.hal, memory, flags);
-        self.table.map(guest, host, flags)?;
-        self.regions.insert(region);
-        Ok(())
+        let mapped = self.table.map(guest, host, flags);
+        if let Ok(()) | Err(MapError::NotInvalidated(_)) = mapped {
+            self.regions.insert(region);
+        }
+        Ok(mapped?)
     }
 
     /// Refuses what the table could never map, before anything is done for it.
@@ -142,9 +144,11 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         self.refuse_channels(&guest)?;
         self.regions.reserve()?;
         self.sync_newly_executable(&guest, permissions);
-        self.table.protect(guest, permissions)?;
-        self.regions.protect(&guest, permissions);
-        Ok(())
+        let protected = self.table.protect(guest, permissions);
+        if let Ok(()) | Err(ProtectError::NotInvalidated(_)) = protected {
+            self.regions.protect(&guest, permissions);
+        }
+        Ok(protected?)
     }
 
     fn refuse_channels(&self, guest: &GuestPhysRange) -> Result<(), VmError> {

@@ -7,7 +7,8 @@ use crate::error::VmError;
 use crate::setup_error::SetupError;
 
 /// Bad flags, ranges and alignment are `InvalidInput`, missing frames `NoMemory`, what is in use
-/// `AlreadyExists`, absent memory `NotFound`, device memory `BadAddress`.
+/// `AlreadyExists`, absent memory `NotFound`, device memory `BadAddress`, an invalidation that failed `Io`, and
+/// what has to wait for one that failed before `ResourceBusy`.
 impl From<VmError> for AxErrorKind {
     fn from(error: VmError) -> Self {
         match error {
@@ -18,6 +19,10 @@ impl From<VmError> for AxErrorKind {
             | VmError::NoFrames { .. }
             | VmError::NoBookkeepingMemory
             | VmError::NoIvcSpace { .. } => Self::NoMemory,
+            VmError::NotInvalidated(_)
+            | VmError::Unmap(UnmapError::NotInvalidated(_))
+            | VmError::Protect(ProtectError::NotInvalidated(_)) => Self::Io,
+            VmError::Unmap(UnmapError::Unsettled(_)) => Self::ResourceBusy,
             VmError::Unmap(_) | VmError::Protect(_) => Self::InvalidInput,
             VmError::Occupied { .. } => Self::AlreadyExists,
             VmError::IvcChannelInRange { .. } => Self::ResourceBusy,
@@ -44,6 +49,8 @@ fn map_kind(error: &MapError) -> AxErrorKind {
     match error {
         MapError::OutOfMemory { .. } => AxErrorKind::NoMemory,
         MapError::Conflict { .. } => AxErrorKind::AlreadyExists,
+        MapError::Unsettled(_) => AxErrorKind::ResourceBusy,
+        MapError::NotInvalidated(_) => AxErrorKind::Io,
         _ => AxErrorKind::InvalidInput,
     }
 }

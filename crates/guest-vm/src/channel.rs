@@ -4,7 +4,7 @@ use guest_addr::{
     GuestPhysAddr, GuestPhysRange, HostPhysRange, PAGE_SIZE_4K, RangeError, align_up_4k,
 };
 use mapping_flags::MappingFlags;
-use nested_page_table::Format;
+use nested_page_table::{Format, MapError};
 
 use crate::address_space::{AddressSpace, publish_contents};
 use crate::error::VmError;
@@ -29,7 +29,13 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             .ok_or(VmError::NoFrames { guest })?;
         let (host, flags) = (run.range()?, MappingFlags::READ_WRITE);
         publish_contents(&*self.hal, host, flags);
-        self.table.map(guest, host.start(), flags)?;
+        let mapped = self.table.map(guest, host.start(), flags);
+        if let Err(error @ MapError::NotInvalidated(_)) = mapped {
+            // The guest may use the frames already: they stay out with the region.
+            crate::log::error(format_args!("a channel at {guest}: {error}"));
+        } else {
+            mapped?;
+        }
         run.hand_over();
         self.regions.insert(Region {
             guest,

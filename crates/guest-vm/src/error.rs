@@ -3,11 +3,12 @@
 use core::fmt;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, RangeError};
-use nested_page_table::{MapError, ProtectError, UnmapError};
+use nested_page_table::{InvalidationFailed, MapError, ProtectError, UnmapError};
 
 use crate::region::Occupant;
 
-/// Why an operation on a running machine failed. It changed nothing.
+/// Why an operation on a running machine failed. It changed nothing, unless a reason says otherwise: where the
+/// host could not invalidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VmError {
@@ -57,6 +58,9 @@ pub enum VmError {
         /// The size that was asked for, rounded up to 4 KiB.
         size: u64,
     },
+    /// The change was made, but the host could not invalidate what CPUs remember. It stays pending, and the
+    /// next change of the table asks again.
+    NotInvalidated(InvalidationFailed),
     /// No IVC channel begins at the address.
     NoIvcChannel {
         /// The address that was given.
@@ -93,6 +97,7 @@ impl fmt::Display for VmError {
                 f,
                 "no {size:#x} free bytes in a row for an IVC channel: configure a larger range"
             ),
+            Self::NotInvalidated(failed) => failed.fmt(f),
             Self::NoIvcChannel { address } => write!(f, "no IVC channel begins at {address}"),
         }
     }

@@ -36,7 +36,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
     ) -> Result<FaultOutcome, VmError> {
         let access = self.needed_flags(access);
         if let Some(leaf) = self.table.translate(address) {
-            return Ok(self.handle_present(&leaf, access));
+            return self.handle_present(&leaf, access);
         }
         let region = self.regions.find(address);
         let Some(region) = region.filter(|region| region.backing == Backing::Allocated) else {
@@ -64,9 +64,13 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         }
     }
 
-    fn handle_present(&self, leaf: &Mapping, access: MappingFlags) -> FaultOutcome {
+    fn handle_present(
+        &self,
+        leaf: &Mapping,
+        access: MappingFlags,
+    ) -> Result<FaultOutcome, VmError> {
         if !leaf.flags.contains(access) {
-            return FaultOutcome::Denied;
+            return Ok(FaultOutcome::Denied);
         }
         // Where absent entries may be cached, the one that this CPU remembers may be a table's.
         let tables = self.table.format().rules().fresh_needs_invalidation;
@@ -77,7 +81,9 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             change: Change::Raised,
         };
         let request = Invalidation::range(self.table.space(), Scope::Local, stale);
-        self.hal.invalidate(&request);
-        FaultOutcome::Spurious
+        self.hal
+            .invalidate(&request)
+            .map_err(VmError::NotInvalidated)?;
+        Ok(FaultOutcome::Spurious)
     }
 }

@@ -1,9 +1,10 @@
 //! What a virtual machine asks of the hypervisor around it.
+#![expect(unsafe_code, reason = "vouches for the table's host")]
 
 use alloc::sync::Arc;
 
 use guest_addr::{HostPhysAddr, HostPhysRange};
-use nested_page_table::{HostFrames, Invalidation, TableHost};
+use nested_page_table::{HostFrames, Invalidation, InvalidationFailed, TableHost};
 
 /// The hypervisor's side of a virtual machine: memory, and the caches of the processors.
 ///
@@ -45,7 +46,12 @@ pub trait VmHal {
 
     /// Carries out `request` and returns when every CPU that it addresses has done so, and no walk
     /// that began before can still use what was removed.
-    fn invalidate(&self, request: &Invalidation);
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidationFailed`]: a CPU could not do it. Nothing that the request covers is given back; the
+    /// request is repeated later.
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed>;
 
     /// Writes dirty lines of the data cache in `range` back to the point of coherency, and drops
     /// them if the guest may bypass the cache.
@@ -82,8 +88,8 @@ macro_rules! forward_to_referent {
                 (**self).dealloc_memory_region_at(base, size);
             }
 
-            fn invalidate(&self, request: &Invalidation) {
-                (**self).invalidate(request);
+            fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
+                (**self).invalidate(request)
             }
 
             fn clean_data_cache(&self, range: HostPhysRange) {
@@ -103,14 +109,15 @@ forward_to_referent!(&T, Arc<T>);
 #[derive(Debug)]
 pub(crate) struct HalTableHost<H>(pub(crate) Arc<H>);
 
-impl<H: VmHal> TableHost for HalTableHost<H> {
+// SAFETY: every promise is one of `VmHal`.
+unsafe impl<H: VmHal> TableHost for HalTableHost<H> {
     type Frames = H::Frames;
 
     fn frames(&self) -> &Self::Frames {
         self.0.frames()
     }
 
-    fn invalidate(&self, request: &Invalidation) {
-        self.0.invalidate(request);
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
+        self.0.invalidate(request)
     }
 }

@@ -49,8 +49,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             run.hand_over();
             rest = rest_after(&absent, &guest);
         }
-        edit.finish();
-        Ok(())
+        edit.finish().map_err(VmError::NotInvalidated)
     }
 
     fn largest_leaf(&self, flags: MappingFlags) -> Level {
@@ -70,7 +69,8 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
                 ));
             }
         }
-        self.table.edit().reclaim_empty();
+        // What stays linked is empty, and goes with the machine at the latest.
+        let _ = self.table.edit().reclaim_empty();
     }
 
     fn holes(&self, range: &GuestPhysRange) -> Result<Vec<Hole>, VmError> {

@@ -15,7 +15,7 @@ use common::*;
 use guest_addr::HostPhysAddr;
 use guest_vm::{MapType, PagingHandlerFrames, Vm, VmHal};
 use memory_addr::{PhysAddr, VirtAddr};
-use nested_page_table::{HostFrames, Invalidation};
+use nested_page_table::{HostFrames, Invalidation, InvalidationFailed};
 use page_table_multiarch::PagingHandler;
 
 /// Physical addresses are the process's own, less this.
@@ -73,7 +73,9 @@ impl VmHal for Kernel {
 
     fn dealloc_memory_region_at(&self, _: HostPhysAddr, _: u64) {}
 
-    fn invalidate(&self, _: &Invalidation) {}
+    fn invalidate(&self, _: &Invalidation) -> Result<(), InvalidationFailed> {
+        Ok(())
+    }
 }
 
 #[test]

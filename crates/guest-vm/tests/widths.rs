@@ -10,7 +10,7 @@ use common::*;
 use guest_addr::{HostPhysAddr, HostPhysRange};
 use guest_vm::{FaultOutcome, IVC_DEVICE_TYPE, MapType, Vm, VmConfig, VmHal};
 use mapping_flags::MappingFlags;
-use nested_page_table::{Format, Invalidation};
+use nested_page_table::{Format, Invalidation, InvalidationFailed};
 use nested_paging_aarch64::{Capabilities, Mode, Stage2};
 use simulated_host::SimulatedHost;
 
@@ -73,8 +73,8 @@ impl VmHal for Cleaner {
         self.inner.dealloc_memory_region_at(base, size);
     }
 
-    fn invalidate(&self, request: &Invalidation) {
-        VmHal::invalidate(&*self.inner, request);
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
+        VmHal::invalidate(&*self.inner, request)
     }
 
     fn clean_data_cache(&self, range: HostPhysRange) {

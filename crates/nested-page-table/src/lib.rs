@@ -15,12 +15,14 @@ mod tree;
 
 pub use change::edit::Edit;
 pub use contract::entry::{Entry, Leaf};
-pub use contract::error::{MapError, NewTableError, ProtectError, UnmapError};
+pub use contract::error::{MapError, NewTableError, ProtectError, UnmapError, Unsettled};
 pub use contract::format::{Format, UpdateRules};
 pub use contract::frames::HostFrames;
 pub use contract::geometry::{Geometry, GeometryError};
 pub use contract::host::TableHost;
-pub use contract::invalidation::{AddressSpaceId, Change, InvalidatedRange, Invalidation, Scope};
+pub use contract::invalidation::{
+    AddressSpaceId, Change, InvalidatedRange, Invalidation, InvalidationFailed, Scope,
+};
 pub use contract::level::Level;
 pub use contract::mapping::{Mapping, UnmappedLeaf};
 pub use contract::policy::LeafPolicy;

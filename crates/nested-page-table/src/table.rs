@@ -38,8 +38,8 @@ use crate::tree::words::{self, FRAME_WORDS};
 /// - **Nothing comes back early.** A table frame returns to `H` after the invalidation that covers
 ///   it has completed on all CPUs.
 ///
-/// Dropping the table invalidates its address space on all CPUs, then gives back every table. No CPU
-/// may enter the guest with this root afterwards.
+/// Dropping the table invalidates its address space on all CPUs, then gives back every table; where that
+/// invalidation fails, its frames are leaked. No CPU may enter the guest with this root afterwards.
 pub struct NestedPageTable<F: Format, H: TableHost> {
     tree: GatheringTree<F, H>,
 }
@@ -128,7 +128,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     ///
     /// # Errors
     ///
-    /// Those of [`Edit::map`].
+    /// Those of [`Edit::map`], and [`MapError::NotInvalidated`]: the range is mapped, but the host could
+    /// not invalidate what CPUs remember of it.
     #[inline]
     pub fn map(
         &mut self,
@@ -144,7 +145,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     ///
     /// # Errors
     ///
-    /// Those of [`Edit::unmap`].
+    /// Those of [`Edit::unmap`]. [`UnmapError::NotInvalidated`] is also what becomes of an invalidation at the
+    /// end of the edit that fails.
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.tree.unmap_alone(guest)
@@ -168,14 +170,15 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     ///
     /// # Errors
     ///
-    /// Those of [`Edit::protect`].
+    /// Those of [`Edit::protect`]. [`ProtectError::NotInvalidated`] is also what becomes of an invalidation at
+    /// the end of the edit that fails.
     #[inline]
     pub fn protect(
         &mut self,
         guest: GuestPhysRange,
         permissions: MappingFlags,
     ) -> Result<(), ProtectError> {
-        self.edit().protect(guest, permissions)
+        self.tree.protect_alone(guest, permissions)
     }
 
     /// The leaf that translates `address`, or `None` where nothing is mapped, beyond the input width

@@ -2,7 +2,7 @@
 
 use guest_addr::{HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use guest_vm::VmHal;
-use nested_page_table::Invalidation;
+use nested_page_table::{Invalidation, InvalidationFailed};
 
 use crate::frames::{FrameObserver, SimulatedFrames};
 use crate::host::SimulatedHost;
@@ -87,8 +87,8 @@ impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
         locked(&self.regions).reserved.swap_remove(position);
     }
 
-    fn invalidate(&self, request: &Invalidation) {
-        self.carry_out(request);
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
+        self.carry_out(request)
     }
 
     fn clean_data_cache(&self, range: HostPhysRange) {

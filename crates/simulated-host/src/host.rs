@@ -1,11 +1,12 @@
 //! The hypervisor's side of the machine: frames, and invalidations that CPUs really carry out.
+#![expect(unsafe_code, reason = "vouches for what a table asks of its host")]
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use guest_addr::HostPhysRange;
-use nested_page_table::{Invalidation, Scope, TableHost};
+use nested_page_table::{Invalidation, InvalidationFailed, Scope, TableHost};
 
 use crate::frames::{Placement, SimulatedFrames};
 use crate::instruction::TlbInstruction;
@@ -32,6 +33,8 @@ pub struct SimulatedHost<const PARTIAL_FREE: bool = true> {
     sabotage: Mutex<Option<Box<Sabotage>>>,
     requests: Mutex<Vec<Invalidation>>,
     cpu: AtomicUsize,
+    /// How many invalidations from now on fail.
+    failing: AtomicUsize,
     pub(crate) regions: Mutex<Regions>,
 }
 
@@ -75,6 +78,7 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
             sabotage: Mutex::new(None),
             requests: Mutex::new(Vec::new()),
             cpu: AtomicUsize::new(0),
+            failing: AtomicUsize::new(0),
             regions: Mutex::new(Regions::default()),
         }
     }
@@ -128,20 +132,32 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
         *locked(&self.sabotage) = Some(Box::new(sabotage));
     }
 
+    /// Has the next `count` invalidations fail: they are recorded, and nothing is forgotten.
+    pub fn fail_invalidations(&self, count: usize) {
+        self.failing.store(count, Ordering::Relaxed);
+    }
+
     /// Records `request` and carries it out on the CPUs that it addresses.
-    pub(crate) fn carry_out(&self, request: &Invalidation) {
+    pub(crate) fn carry_out(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         locked(&self.requests).push(request.clone());
+        let left = |count: usize| count.checked_sub(1);
+        let order = Ordering::Relaxed;
+        if self.failing.fetch_update(order, order, left).is_ok() {
+            return Err(InvalidationFailed);
+        }
         let mut instructions = (self.convert)(request);
         if let Some(sabotage) = locked(&self.sabotage).as_mut() {
             sabotage(request, &mut instructions);
         }
         let cpu = self.cpu.load(Ordering::Relaxed);
         if request.scope() == Scope::Local || self.machine.rules().broadcast {
-            return self.machine.execute(cpu, &instructions);
+            self.machine.execute(cpu, &instructions);
+            return Ok(());
         }
         for cpu in 0..self.machine.cpus() {
             self.machine.execute(cpu, &instructions);
         }
+        Ok(())
     }
 
     pub(crate) fn report(&self, violation: Violation) {
@@ -149,15 +165,18 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
     }
 }
 
-impl<const PARTIAL_FREE: bool> TableHost for SimulatedHost<PARTIAL_FREE> {
+// SAFETY: the allocator is a field, and every CPU addressed executes what carries the request out before
+// `invalidate` returns `Ok`. A test that takes an instruction away breaks that, and frames of simulated
+// memory are never given back to the process while the host lives.
+unsafe impl<const PARTIAL_FREE: bool> TableHost for SimulatedHost<PARTIAL_FREE> {
     type Frames = SimulatedFrames<PARTIAL_FREE>;
 
     fn frames(&self) -> &Self::Frames {
         &self.frames
     }
 
-    fn invalidate(&self, request: &Invalidation) {
-        self.carry_out(request);
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
+        self.carry_out(request)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use nested_paging::nested_page_table::Scope;
+use nested_paging::nested_page_table::{InvalidationFailed, Scope};
 use nested_paging::{HostPhysAddr, HostPhysRange, Invalidation, VmHal};
 
 /// Withhold every invalidation from the other CPUs, to show that it is what makes the tests pass.
@@ -32,19 +32,20 @@ impl<H: VmHal> VmHal for TestHal<H> {
         self.0.dealloc_memory_region_at(base, size);
     }
 
-    fn invalidate(&self, request: &Invalidation) {
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         if !WITHHOLD.load(Ordering::SeqCst) {
             return self.0.invalidate(request);
         }
         let space = request.space();
         if request.covers_everything() {
             let everything = Invalidation::everything(space, Scope::Local);
-            self.0.invalidate(&everything);
+            self.0.invalidate(&everything)?;
         }
         for &range in request.ranges() {
             let range = Invalidation::range(space, Scope::Local, range);
-            self.0.invalidate(&range);
+            self.0.invalidate(&range)?;
         }
+        Ok(())
     }
 
     fn clean_data_cache(&self, range: HostPhysRange) {

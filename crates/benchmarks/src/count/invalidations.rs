@@ -1,10 +1,12 @@
 //! The instructions that one CPU executes for each workload.
+#![expect(unsafe_code, reason = "vouches for a host without CPUs")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::Result;
+use nested_paging::nested_page_table::InvalidationFailed;
 use nested_paging::{Invalidation, TableHost};
 
 use crate::contender::nested::{Backend, BenchmarkHost, Ept, GStage, Nested, Stage2};
@@ -28,18 +30,20 @@ impl<B: Backend> BenchmarkHost<B::Format> for RecordingHost<B> {
     }
 }
 
-impl<B: Backend> TableHost for RecordingHost<B> {
+// SAFETY: the frames are one value, and no CPU walks the tables of a benchmark.
+unsafe impl<B: Backend> TableHost for RecordingHost<B> {
     type Frames = StackFrames;
 
     fn frames(&self) -> &StackFrames {
         &StackFrames
     }
 
-    fn invalidate(&self, request: &Invalidation) {
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         let mut counts = self.counts.borrow_mut();
         for name in B::instructions(&self.format, request) {
             *counts.entry(name).or_default() += 1;
         }
+        Ok(())
     }
 }
 

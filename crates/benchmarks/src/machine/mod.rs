@@ -14,6 +14,7 @@ use std::hint::black_box;
 use anyhow::{Context, Result};
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::guest_vm::{MapType, MemoryRegion, PassthroughRegion, VmConfig};
+use nested_paging::nested_page_table::InvalidationFailed;
 use nested_paging::{GuestPhysAddr, HostPhysAddr, Invalidation, MappingFlags, Vm, VmHal, x86_64};
 
 use crate::contender::nested::{Backend, Ept};
@@ -56,9 +57,10 @@ impl VmHal for CountingHal {
     fn dealloc_memory_region_at(&self, _base: HostPhysAddr, _size: u64) {}
 
     #[inline]
-    fn invalidate(&self, request: &Invalidation) {
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         self.requests.set(self.requests.get() + 1);
         black_box(request);
+        Ok(())
     }
 }
 

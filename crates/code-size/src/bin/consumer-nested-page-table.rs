@@ -18,7 +18,9 @@ mod consumer {
     use code_size::request::{Consumer, FAILURE, Request, serve};
     use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
     use mapping_flags::MappingFlags;
-    use nested_page_table::{HostFrames, Invalidation, NestedPageTable, TableHost};
+    use nested_page_table::{
+        HostFrames, Invalidation, InvalidationFailed, NestedPageTable, TableHost,
+    };
     #[cfg(target_arch = "aarch64")]
     use nested_paging_aarch64::{Capabilities, Mode, Stage2 as Format};
     #[cfg(target_arch = "riscv64")]
@@ -70,16 +72,18 @@ mod consumer {
         frames: Frames,
     }
 
-    impl TableHost for Host {
+    // SAFETY: the frames are a field; the program has one CPU, which executes what carries a request out.
+    unsafe impl TableHost for Host {
         type Frames = Frames;
 
         fn frames(&self) -> &Frames {
             &self.frames
         }
 
-        fn invalidate(&self, request: &Invalidation) {
+        fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
             // SAFETY: the program is for a hypervisor that runs with the rights that it takes.
-            unsafe { FORMAT.invalidate(request) }
+            unsafe { FORMAT.invalidate(request) };
+            Ok(())
         }
     }
 

@@ -5,7 +5,7 @@ use mapping_flags::MappingFlags;
 
 use crate::change::edit::Edit;
 use crate::change::one_page::removed_page;
-use crate::contract::error::{MapError, UnmapError};
+use crate::contract::error::{MapError, ProtectError, UnmapError};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::mapping::UnmappedLeaf;
@@ -24,8 +24,8 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         loop {
             if self.gather.is_idle() && self.store_page(guest, host, flags) {
                 let fresh = self.fresh_page(guest);
-                release::publish_and_invalidate(&self.tables, &mut self.gather, fresh);
-                return Ok(());
+                return release::publish_and_invalidate(&self.tables, &mut self.gather, fresh)
+                    .map_err(MapError::NotInvalidated);
             }
             if self.map_in_edit(guest, host, flags)? {
                 return Ok(());
@@ -45,7 +45,13 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<bool, MapError> {
-        Edit::new(self).tree.map_elsewhere(guest, host, flags)
+        if self.find_page(guest) {
+            return Ok(false);
+        }
+        let edit = Edit::new(self);
+        edit.tree.map_range(guest, host, flags)?;
+        edit.finish().map_err(MapError::NotInvalidated)?;
+        Ok(true)
     }
 
     /// [`Edit::unmap`] as an edit of its own.
@@ -54,8 +60,8 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         loop {
             if self.gather.is_idle() && self.clear_page(guest) {
                 let removed = Some(removed_page(guest));
-                release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
-                return Ok(());
+                return release::publish_and_invalidate(&self.tables, &mut self.gather, removed)
+                    .map_err(UnmapError::NotInvalidated);
             }
             if self.unmap_in_edit(guest)? {
                 return Ok(());
@@ -70,7 +76,13 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     #[cold]
     #[inline(never)]
     fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
-        Edit::new(self).tree.unmap_elsewhere(guest)
+        if self.find_page(guest) {
+            return Ok(false);
+        }
+        let edit = Edit::new(self);
+        edit.tree.unmap_range(guest)?;
+        edit.finish().map_err(UnmapError::NotInvalidated)?;
+        Ok(true)
     }
 
     /// [`Edit::unmap_reporting`] as an edit of its own.
@@ -81,13 +93,29 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     ) -> Result<(), UnmapError> {
         self.find_page(guest);
         if self.gather.is_idle()
-            && let Some(leaf) = self.take_page(guest)
+            && let Some(leaf) = self.retire_page(guest)
         {
+            self.gather.note_retired_leaf();
             let removed = Some(removed_page(guest));
-            release::publish_and_invalidate(&self.tables, &mut self.gather, removed);
+            release::publish_and_invalidate(&self.tables, &mut self.gather, removed)
+                .map_err(UnmapError::NotInvalidated)?;
+            self.gather.clear_retired_leaves();
+            self.forget_page(guest);
             report(leaf);
             return Ok(());
         }
         Edit::new(self).unmap_reporting(guest, report)
+    }
+
+    /// [`Edit::protect`] as an edit of its own.
+    #[inline]
+    pub(crate) fn protect_alone(
+        &mut self,
+        guest: GuestPhysRange,
+        permissions: MappingFlags,
+    ) -> Result<(), ProtectError> {
+        let mut edit = Edit::new(self);
+        edit.protect(guest, permissions)?;
+        edit.finish().map_err(ProtectError::NotInvalidated)
     }
 }

@@ -1,9 +1,11 @@
 //! A group of changes whose invalidation is gathered.
 
 use core::fmt;
+use core::mem;
 
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
+use crate::contract::invalidation::InvalidationFailed;
 use crate::settle::gathering_tree::GatheringTree;
 
 /// A group of changes to a table. What they invalidate is gathered and carried out in one batch when
@@ -28,17 +30,26 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
     }
 
     /// Ends the edit: every change is invalidated on all CPUs when this returns, and every table
-    /// that was unlinked is given back. Dropping the edit does the same.
+    /// that was unlinked is given back. Dropping the edit does the same, but cannot say that it failed.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidationFailed`]: the host could not invalidate. The batch stays pending, whole: CPUs may still
+    /// use old translations, and nothing was given back. The next edit of the table tries again.
     #[inline]
-    pub fn finish(self) {
-        drop(self);
+    pub fn finish(self) -> Result<(), InvalidationFailed> {
+        let result = self.tree.flush();
+        // Or its drop would try again at once.
+        mem::forget(self);
+        result
     }
 }
 
 impl<F: Format, H: TableHost> Drop for Edit<'_, F, H> {
     #[inline]
     fn drop(&mut self) {
-        self.tree.flush();
+        // Where it fails, the batch stays pending: there is nobody to tell.
+        let _ = self.tree.flush();
     }
 }
 

@@ -9,7 +9,7 @@ use crate::change::build::{build, leaf_step, leaf_word};
 use crate::change::edit::Edit;
 use crate::change::reserve::Reserve;
 use crate::change::survey::Survey;
-use crate::contract::error::MapError;
+use crate::contract::error::{MapError, Unsettled};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::invalidation::{Change, InvalidatedRange};
@@ -38,6 +38,8 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`MapError::Flags`]: the flags mean nothing, or the format cannot express them.
     /// - [`MapError::Conflict`]: something is mapped in the range; the first such leaf is named.
     /// - [`MapError::OutOfMemory`]: there are not enough frames for tables.
+    /// - [`MapError::Unsettled`]: what was removed from the range before, or an empty table in the place of a
+    ///   huge leaf, could not be invalidated, or leaves wait to be reported.
     #[inline]
     pub fn map(
         &mut self,
@@ -53,37 +55,32 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
                 }
                 return Ok(());
             }
-            if self.tree.map_elsewhere(guest, host, flags)? {
-                return Ok(());
+            if !self.tree.find_page(guest) {
+                return self.tree.map_range(guest, host, flags);
             }
         }
     }
 }
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
-    /// [`Edit::map`], out of the way of the pages that take one store. Says whether it did it: if not, the
-    /// page may be one of them now.
-    pub(crate) fn map_elsewhere(
+    /// [`Edit::map`], out of the way of the pages that take one store.
+    pub(crate) fn map_range(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
-    ) -> Result<bool, MapError> {
-        if self.find_page(guest) {
-            return Ok(false);
-        }
+    ) -> Result<(), MapError> {
         check(&self.tables, guest, host, flags)?;
         let plan = Plan::new(&self.tables, guest, host, flags);
         if guest.size() == PAGE_SIZE_4K {
             self.remember_flags(flags);
         }
-        self.settle(guest);
+        self.settle(guest)?;
         let (tables, gather) = (&self.tables, &mut self.gather);
         let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
         let mut reserve = Reserve::empty(tables);
         if let Some(entry) = absent {
-            fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan)?;
-            return Ok(true);
+            return fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan);
         }
         let mut survey = Survey::to_map(plan.largest_leaf);
         survey.of(tables, top, guest);
@@ -96,12 +93,12 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         }
         if survey.replaces_tables {
             unlink_empty(tables, gather, top, guest, &plan);
-            release::carry_out(tables, gather);
+            release::carry_out(tables, gather).map_err(Unsettled::InvalidationFailed)?;
         }
         fence(Ordering::Release);
         place(tables, &mut reserve, top, guest, &plan);
         note_fresh(tables, gather, guest, frames > 0, &plan);
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::contract::invalidation::{Change, InvalidatedRange};
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gathering_tree::GatheringTree;
+use crate::tree::retired::retired_word;
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
     /// Maps one page if its directory is remembered and its table there, its entry absent, and its flags
@@ -53,11 +54,17 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         true
     }
 
-    /// [`clear_page`](Self::clear_page), which returns the leaf as the hardware left it.
+    /// [`clear_page`](Self::clear_page), which leaves a note of the leaf in its entry, and returns the leaf as
+    /// the hardware left it.
     #[inline]
-    pub(crate) fn take_page(&mut self, guest: GuestPhysRange) -> Option<UnmappedLeaf> {
-        let bits = self.page_leaf(guest)?.swap(0, Ordering::AcqRel);
+    pub(crate) fn retire_page(&mut self, guest: GuestPhysRange) -> Option<UnmappedLeaf> {
+        let entry = self.page_leaf(guest)?;
+        let bits = entry.swap(0, Ordering::AcqRel);
         let format = &self.tables.format;
+        entry.store(
+            retired_word(format, Level::PAGE_4K, bits),
+            Ordering::Relaxed,
+        );
         let Entry::Leaf(leaf) = format.decode_own(Level::PAGE_4K, bits) else {
             return None;
         };
@@ -67,6 +74,15 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
             accessed: format.is_accessed(bits),
             dirty: format.is_dirty(bits),
         })
+    }
+
+    /// Forgets the note that [`retire_page`](Self::retire_page) has just left.
+    #[inline]
+    pub(crate) fn forget_page(&mut self, guest: GuestPhysRange) {
+        let (tables, recent) = (&self.tables, &self.gather.recent);
+        if let Some(entry) = recent.page_entry(tables, guest.start()) {
+            entry.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Remembers the directory over a page. Says whether it is worth while to try the page again.

@@ -12,7 +12,7 @@ use crate::contract::error::ProtectError;
 use crate::contract::format::Format;
 use crate::contract::geometry::Geometry;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::{Change, InvalidatedRange};
+use crate::contract::invalidation::{Change, InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
 use crate::tree::pass::{Found, Next};
 use crate::tree::slots::tables_below;
@@ -36,6 +36,8 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`ProtectError::Flags`]: the permissions mean nothing, or the format cannot express them.
     /// - [`ProtectError::Leaf`]: a leaf in the range cannot have them, because of its memory type.
     /// - [`ProtectError::OutOfMemory`]: there are not enough frames to split leaves.
+    /// - [`ProtectError::NotInvalidated`]: a leaf had to be invalidated before it was split (break before
+    ///   make), and that failed. It is whole; what lies below it in the range has the permissions.
     pub fn protect(
         &mut self,
         guest: GuestPhysRange,
@@ -55,8 +57,9 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         if !operation.reserve.take(frames) {
             return Err(ProtectError::OutOfMemory { frames });
         }
-        operation.protect(top, guest, permissions, largest);
-        Ok(())
+        operation
+            .protect(top, guest, permissions, largest)
+            .map_err(ProtectError::NotInvalidated)
     }
 }
 
@@ -128,14 +131,23 @@ impl<F: Format> Action for Permit<'_, F> {
 }
 
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
-    /// Changes the permissions in the part `range` of `top`, in leaves of at most `largest`.
-    fn protect(&mut self, top: Table, range: GuestPhysRange, flags: MappingFlags, largest: Level) {
+    /// Changes the permissions in the part `range` of `top`, in leaves of at most `largest`, up to a leaf that
+    /// could not be split.
+    fn protect(
+        &mut self,
+        top: Table,
+        range: GuestPhysRange,
+        flags: MappingFlags,
+        largest: Level,
+    ) -> Result<(), InvalidationFailed> {
         let tables = self.tables();
         let format = &tables.format;
         let mut pages = Rewrite::new(format, Level::PAGE_4K, flags);
         if top.level == Level::PAGE_4K {
-            return self.protect_leaves(&mut pages, tables.entries_of(top, &range), range);
+            self.protect_leaves(&mut pages, tables.entries_of(top, &range), range);
+            return Ok(());
         }
+        let mut result = Ok(());
         tables.pass(top, range, |seen| {
             if let Found::Table(address) = seen.found {
                 if seen.level > Level::BLOCK_2M {
@@ -152,11 +164,15 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
                     let mut leaves = Rewrite::new(format, seen.level, flags);
                     self.protect_leaves(&mut leaves, words, seen.span());
                 } else {
-                    self.split(seen);
+                    result = self.split(seen);
+                    if result.is_err() {
+                        return Next::Stop;
+                    }
                 }
             }
             Next::Over
         });
+        result
     }
 
     /// Changes the permissions of the leaves among `words`, which translate `range`.

@@ -4,6 +4,7 @@ use guest_addr::GuestPhysRange;
 
 use crate::change::edit::Edit;
 use crate::change::map::retire_table;
+use crate::contract::error::Unsettled;
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::settle::gather::Gather;
@@ -14,12 +15,17 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Unlinks every table without a present entry; they are given back after the invalidation. The
     /// root stays. Unmapping page by page leaves such tables behind, so that mapping the pages again
     /// is cheap. O(entries).
-    pub fn reclaim_empty(&mut self) {
-        self.tree.flush();
+    ///
+    /// # Errors
+    ///
+    /// [`Unsettled`]: what was removed before is not settled. No table was unlinked.
+    pub fn reclaim_empty(&mut self) -> Result<(), Unsettled> {
+        self.tree.settle_all()?;
         let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
         let (root, all) = (tables.root(), tables.geometry().all_guest());
         gather.begin_operation();
         unlink_empty(tables, gather, root, all);
+        Ok(())
     }
 }
 

@@ -9,7 +9,9 @@ use guest_addr::{GuestPhysRange, HostPhysAddr};
 use crate::change::reserve::Reserve;
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::{Change, InvalidatedRange, Invalidation, Scope};
+use crate::contract::invalidation::{
+    Change, InvalidatedRange, Invalidation, InvalidationFailed, Scope,
+};
 use crate::contract::level::Level;
 use crate::settle::gather::Gather;
 use crate::tree::pass::Seen;
@@ -65,8 +67,9 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
     ///
     /// Where break-before-make rules, the leaf is invalidated before the table takes its place;
     /// where the hardware writes entries, the leaf is taken out first, so that what it wrote last is
-    /// inherited. In between, other CPUs may fault spuriously on the whole leaf.
-    pub(crate) fn split(&mut self, seen: &Seen<'_>) {
+    /// inherited. In between, other CPUs may fault spuriously on the whole leaf. Where that invalidation
+    /// fails, the leaf stays what it was.
+    pub(crate) fn split(&mut self, seen: &Seen<'_>) -> Result<(), InvalidationFailed> {
         let (level, entry) = (seen.level, seen.entry);
         let rules = self.tables().format.rules();
         // First: should the host unwind, what is put back has to be published like everything else.
@@ -77,7 +80,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
             entry.load(Ordering::Relaxed)
         };
         if rules.break_before_make {
-            self.settle_broken(seen, bits);
+            self.settle_broken(seen, bits)?;
         }
         if let Some(table) = self.split_table(level, bits, seen.portion) {
             entry.store(table, Ordering::Release);
@@ -90,17 +93,19 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
             self.gather
                 .add_part(InvalidatedRange::tables(seen.span(), Change::Removed));
         }
+        Ok(())
     }
 
     /// Invalidates the leaf `bits`, which was taken out of the entry.
-    fn settle_broken(&self, seen: &Seen<'_>, bits: u64) {
+    fn settle_broken(&self, seen: &Seen<'_>, bits: u64) -> Result<(), InvalidationFailed> {
         let entry = seen.entry;
         let broken = Broken { entry, bits };
         self.tables().format.publish();
         let range = InvalidatedRange::leaves(seen.span(), seen.level, Change::Removed);
         let request = Invalidation::range(self.gather.space(), Scope::AllCpus, range);
-        self.tables().host.invalidate(&request);
+        self.tables().host.invalidate(&request)?;
         mem::forget(broken);
+        Ok(())
     }
 
     /// Builds the table that takes the place of the leaf `bits` of `level`, and returns the entry
@@ -132,8 +137,8 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
     }
 }
 
-/// A leaf that was taken out, and returns should the host unwind, so that this is dropped: as it was,
-/// which no CPU has to be told.
+/// A leaf that was taken out, and returns should the host fail or unwind, so that this is dropped: as it
+/// was, which no CPU has to be told.
 struct Broken<'e> {
     entry: &'e AtomicU64,
     bits: u64,

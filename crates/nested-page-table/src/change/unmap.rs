@@ -9,14 +9,13 @@ use crate::change::map::retire_table;
 use crate::change::one_page::removed_page;
 use crate::change::split::{Action, Clear, Operation};
 use crate::change::survey::Survey;
-use crate::contract::error::UnmapError;
+use crate::contract::error::{UnmapError, Unsettled};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::{Change, InvalidatedRange};
+use crate::contract::invalidation::{Change, InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gathering_tree::GatheringTree;
-use crate::settle::release;
 use crate::tree::pass::{Found, Next, Seen};
 use crate::tree::retired::retired_word;
 use crate::tree::tables::Table;
@@ -34,6 +33,9 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`UnmapError::Unaligned`]: the range does not begin and end at multiples of 4 KiB.
     /// - [`UnmapError::GuestTooWide`]: the range goes beyond the input width.
     /// - [`UnmapError::OutOfMemory`]: there are not enough frames to split the leaves at the edges.
+    /// - [`UnmapError::Unsettled`]: leaves of an earlier operation wait to be reported.
+    /// - [`UnmapError::NotInvalidated`]: a leaf that reaches beyond the range had to be invalidated before it was
+    ///   split (break before make), and that failed. It is whole; what lies below it in the range is unmapped.
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         loop {
@@ -42,8 +44,8 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
                 self.tree.gather.add(removed_page(guest));
                 return Ok(());
             }
-            if self.tree.unmap_elsewhere(guest)? {
-                return Ok(());
+            if !self.tree.find_page(guest) {
+                return self.tree.unmap_range(guest);
             }
         }
     }
@@ -53,34 +55,39 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// leaf any more, so that its memory may be freed. A leaf that was split is reported in the
     /// pieces that were removed. O(leaves removed).
     ///
+    /// What an earlier call could not report, since its invalidation failed or its callback panicked, is
+    /// reported by the next, whatever its range. Until then such leaves are kept as notes in their entries, and
+    /// other operations on their ranges return [`Unsettled::Unreported`]. A callback that panics has been
+    /// given the leaf that it was called with. Dropping the table reports nothing.
+    ///
     /// # Errors
     ///
-    /// Those of [`unmap`](Self::unmap); nothing was reported then.
+    /// Those of [`unmap`](Self::unmap), except that it never returns [`Unsettled::Unreported`]. With
+    /// [`UnmapError::NotInvalidated`] no leaf of this range was reported.
     pub fn unmap_reporting(
         &mut self,
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
         self.tree.check_unmap(guest)?;
-        self.tree.flush();
+        self.tree
+            .flush_reporting(&mut report)
+            .map_err(Unsettled::InvalidationFailed)?;
         let format = self.tree.tables.format;
         self.tree.remove(guest, Retire { format })?;
-        let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
-        release::flush_reporting(tables, gather, &mut report);
-        Ok(())
+        self.tree
+            .flush_reporting(&mut report)
+            .map_err(UnmapError::NotInvalidated)
     }
 }
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
-    /// [`Edit::unmap`], out of the way of the pages that take one store. Says whether it did it: if not,
-    /// the page may be one of them now.
-    pub(crate) fn unmap_elsewhere(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
-        if self.find_page(guest) {
-            return Ok(false);
-        }
+    /// [`Edit::unmap`], out of the way of the pages that take one store.
+    pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.check_unmap(guest)?;
-        self.remove(guest, Clear)?;
-        Ok(true)
+        // Or the leaves in a table that is unlinked now would be taken for some of them.
+        self.refuse_unreported()?;
+        self.remove(guest, Clear)
     }
 
     fn check_unmap(&self, guest: GuestPhysRange) -> Result<(), UnmapError> {
@@ -108,8 +115,9 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         if !operation.reserve.take(frames) {
             return Err(UnmapError::OutOfMemory { frames });
         }
-        operation.clear(top, guest);
-        Ok(())
+        operation
+            .clear(top, guest)
+            .map_err(UnmapError::NotInvalidated)
     }
 }
 
@@ -127,21 +135,36 @@ impl<F: Format> Action for Retire<F> {
 }
 
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
-    /// Clears the part `range` of `top`.
-    pub(crate) fn clear(&mut self, top: Table, range: GuestPhysRange) {
+    /// Clears the part `range` of `top`, up to a leaf that could not be split.
+    pub(crate) fn clear(
+        &mut self,
+        top: Table,
+        range: GuestPhysRange,
+    ) -> Result<(), InvalidationFailed> {
         let tables = self.tables();
+        let mut result = Ok(());
         tables.pass(top, range, |seen| {
             match (seen.found, seen.is_whole) {
                 (Found::Absent, _) => {}
                 (Found::Leaf, true) => self.clear_leaf(seen),
-                (Found::Leaf, false) => self.split(seen),
+                (Found::Leaf, false) => {
+                    result = self.split(seen);
+                    if result.is_err() {
+                        return Next::Stop;
+                    }
+                }
                 (Found::Table(address), true) => {
+                    if A::REMEMBERS {
+                        // Its leaves are reported from where they are.
+                        self.gather.note_retired_leaf();
+                    }
                     retire_table(self.gather, seen, address);
                 }
                 (Found::Table(_), false) => return Next::Into,
             }
             Next::Over
         });
+        result
     }
 
     fn clear_leaf(&mut self, seen: &Seen<'_>) {

@@ -5,6 +5,7 @@ use core::fmt;
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
 
+use crate::contract::invalidation::InvalidationFailed;
 use crate::contract::mapping::Mapping;
 
 /// Why a table could not be made.
@@ -71,6 +72,12 @@ pub enum MapError {
         /// The number of frames of 4 KiB that the mapping needs.
         frames: u64,
     },
+    /// What was removed from the table before is not settled, and nothing was changed: see [`Unsettled`].
+    Unsettled(Unsettled),
+    /// **The one exception of all or nothing.** The host could not invalidate the change. The entries are changed: the
+    /// range is mapped. The invalidation stays pending; until it succeeds, a CPU may believe that nothing is
+    /// mapped there, and fault.
+    NotInvalidated(InvalidationFailed),
 }
 
 /// Why nothing was unmapped.
@@ -94,6 +101,13 @@ pub enum UnmapError {
         /// The number of frames of 4 KiB that the split needs.
         frames: u64,
     },
+    /// What was removed from the table before is not settled, and nothing was changed: see [`Unsettled`].
+    Unsettled(Unsettled),
+    /// **The one exception of all or nothing.** The host could not invalidate the change. The entries are changed, all
+    /// or those at the beginning of the range: call again to change the rest. CPUs may still
+    /// use the old translations, nothing was given back, and the invalidation stays pending: whoever
+    /// wants to free the memory behind them must not do so now.
+    NotInvalidated(InvalidationFailed),
 }
 
 /// Why no permission was changed.
@@ -131,6 +145,41 @@ pub enum ProtectError {
         /// The number of frames of 4 KiB that the split needs.
         frames: u64,
     },
+    /// **The one exception of all or nothing.** The host could not invalidate the change. The entries are changed, all
+    /// or those at the beginning of the range: call again to change the rest. CPUs may still
+    /// use the old translations, nothing was given back, and the invalidation stays pending: whoever
+    /// wants to free the memory behind them must not do so now.
+    NotInvalidated(InvalidationFailed),
+}
+
+/// Why an operation could not begin where others have removed something before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unsettled {
+    /// The pending invalidation, which has to come first, failed. It stays pending; the operation can be
+    /// tried again.
+    InvalidationFailed(InvalidationFailed),
+    /// Leaves wait to be reported: an earlier [`unmap_reporting`](crate::Edit::unmap_reporting) could not
+    /// invalidate them, or its callback panicked. The next call of `unmap_reporting`, of any range, reports
+    /// them.
+    Unreported,
+}
+
+impl From<InvalidationFailed> for Unsettled {
+    fn from(failed: InvalidationFailed) -> Self {
+        Self::InvalidationFailed(failed)
+    }
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidationFailed(failed) => write!(f, "an earlier change is pending: {failed}"),
+            Self::Unreported => {
+                f.write_str("leaves that were unmapped earlier are not reported yet")
+            }
+        }
+    }
 }
 
 impl fmt::Display for NewTableError {
@@ -182,6 +231,8 @@ impl fmt::Display for MapError {
                 )
             }
             Self::OutOfMemory { frames } => out_of_memory(f, *frames),
+            Self::Unsettled(reason) => reason.fmt(f),
+            Self::NotInvalidated(failed) => not_invalidated(f, *failed),
         }
     }
 }
@@ -192,6 +243,8 @@ impl fmt::Display for UnmapError {
             Self::Unaligned { guest } => unaligned(f, guest),
             Self::GuestTooWide { guest, bits } => guest_too_wide(f, guest, *bits),
             Self::OutOfMemory { frames } => out_of_memory(f, *frames),
+            Self::Unsettled(reason) => reason.fmt(f),
+            Self::NotInvalidated(failed) => not_invalidated(f, *failed),
         }
     }
 }
@@ -210,6 +263,7 @@ impl fmt::Display for ProtectError {
             Self::Flags(reason) => reason.fmt(f),
             Self::Leaf { existing, reason } => write!(f, "{existing}: {reason}"),
             Self::OutOfMemory { frames } => out_of_memory(f, *frames),
+            Self::NotInvalidated(failed) => not_invalidated(f, *failed),
         }
     }
 }
@@ -228,6 +282,10 @@ fn guest_too_wide(f: &mut fmt::Formatter<'_>, guest: &GuestPhysRange, bits: u32)
     )
 }
 
+fn not_invalidated(f: &mut fmt::Formatter<'_>, failed: InvalidationFailed) -> fmt::Result {
+    write!(f, "the entries were changed, but {failed}")
+}
+
 fn out_of_memory(f: &mut fmt::Formatter<'_>, frames: u64) -> fmt::Result {
     write!(
         f,
@@ -235,6 +293,7 @@ fn out_of_memory(f: &mut fmt::Formatter<'_>, frames: u64) -> fmt::Result {
     )
 }
 
+impl core::error::Error for Unsettled {}
 impl core::error::Error for NewTableError {}
 impl core::error::Error for MapError {}
 impl core::error::Error for UnmapError {}
@@ -243,5 +302,17 @@ impl core::error::Error for ProtectError {}
 impl From<FlagsError> for MapError {
     fn from(reason: FlagsError) -> Self {
         Self::Flags(reason)
+    }
+}
+
+impl From<Unsettled> for MapError {
+    fn from(reason: Unsettled) -> Self {
+        Self::Unsettled(reason)
+    }
+}
+
+impl From<Unsettled> for UnmapError {
+    fn from(reason: Unsettled) -> Self {
+        Self::Unsettled(reason)
     }
 }

@@ -1,4 +1,8 @@
 //! What a backend provides: a bijection between neutral entries and bits, and numbers.
+#![expect(
+    unsafe_code,
+    reason = "the trait whose laws keep the engine in its own tables"
+)]
 
 use core::fmt::Debug;
 
@@ -15,10 +19,11 @@ use crate::contract::level::Level;
 /// made once, from a mode and capabilities; the methods below are small enough to be inlined into
 /// the walker.
 ///
-/// # Laws
+/// # Safety
 ///
-/// For every level of the geometry, every host address that fits the output width and is aligned to
-/// the level's entry size, and all flags that [`check_flags`](Self::check_flags) accepts:
+/// The engine follows the addresses that a format decodes, and writes there. The implementor promises these
+/// laws, for every level of the geometry, every host address that fits the output width and is aligned
+/// to the level's entry size, and all flags that [`check_flags`](Self::check_flags) accepts:
 ///
 /// 1. `decode(level, encode_leaf(level, address, flags))` is that leaf, for leaf levels.
 /// 2. `decode(level, encode_table(address))` is that table, for levels above the pages.
@@ -34,7 +39,10 @@ use crate::contract::level::Level;
 /// 6. `decode_own` is `decode` for every word that the format makes.
 /// 7. `with_permissions` changes no bit of the address, and the same bits in leaves of one level that
 ///    differ in nothing but their address.
-pub trait Format: Copy + Debug + Send + Sync + 'static {
+/// 8. [`geometry`](Self::geometry) and [`rules`](Self::rules) return equal values at every call.
+/// 9. [`split_leaf`](Self::split_leaf) returns a leaf, and every word that follows it by adding address
+///    bits is one.
+pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// The shape of the table.
     fn geometry(&self) -> &Geometry;
 

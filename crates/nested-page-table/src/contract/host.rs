@@ -1,10 +1,24 @@
 //! What the table asks of the hypervisor around it.
+#![expect(
+    unsafe_code,
+    reason = "the trait whose promises keep frames out while a CPU can use them"
+)]
 
 use crate::contract::frames::HostFrames;
-use crate::contract::invalidation::Invalidation;
+use crate::contract::invalidation::{Invalidation, InvalidationFailed};
 
 /// The two services that a table needs: frames, and the invalidation of cached translations.
-pub trait TableHost {
+///
+/// # Safety
+///
+/// The implementor promises:
+///
+/// - [`frames`](Self::frames) returns the same source of frames at every call;
+/// - when [`invalidate`](Self::invalidate) returns `Ok`, every CPU that the request addresses has carried it
+///   out, and no walk that began before can still use what was removed: table frames are given back on the
+///   strength of that;
+/// - `invalidate` does not call back into the table.
+pub unsafe trait TableHost {
     /// Where table frames come from.
     type Frames: HostFrames;
 
@@ -19,17 +33,26 @@ pub trait TableHost {
     /// CPU takes anyway.
     ///
     /// Called with the table borrowed mutably; it must not call back into the table.
-    fn invalidate(&self, request: &Invalidation);
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidationFailed`]: a CPU could not do it. The table then gives nothing back and reports nothing. It
+    /// keeps what was to be invalidated pending, and asks again: in the next operation that needs it, at the
+    /// end of the next [`Edit`](crate::Edit), or when it is dropped.
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed>;
 }
 
-impl<H: TableHost + ?Sized> TableHost for &H {
+// SAFETY: every promise is the referent's.
+unsafe impl<H: TableHost + ?Sized> TableHost for &H {
     type Frames = H::Frames;
 
+    #[inline]
     fn frames(&self) -> &Self::Frames {
         (**self).frames()
     }
 
-    fn invalidate(&self, request: &Invalidation) {
-        (**self).invalidate(request);
+    #[inline]
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
+        (**self).invalidate(request)
     }
 }

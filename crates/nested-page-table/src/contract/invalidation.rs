@@ -214,6 +214,21 @@ impl Invalidation {
     }
 }
 
+/// The host could not carry out an invalidation: some CPU may still use what was removed.
+///
+/// INVEPT, for one, can fail: it says so in the flags (SDM 3C, "INVEPT - Invalidate Translations Derived
+/// from EPT": VMfail).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidationFailed;
+
+impl fmt::Display for InvalidationFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the host could not invalidate cached translations")
+    }
+}
+
+impl core::error::Error for InvalidationFailed {}
+
 impl PartialEq for Invalidation {
     fn eq(&self, other: &Self) -> bool {
         self.space == other.space && self.scope == other.scope && self.ranges() == other.ranges()

@@ -5,7 +5,7 @@ use core::mem;
 use guest_addr::GuestPhysRange;
 
 use crate::contract::invalidation::{
-    AddressSpaceId, Change, InvalidatedRange, Invalidation, Scope,
+    AddressSpaceId, Change, InvalidatedRange, Invalidation, InvalidationFailed, Scope,
 };
 use crate::contract::level::Level;
 use crate::tree::recent::Recent;
@@ -28,7 +28,7 @@ const CHANGED: u8 = 1 << 0;
 const STORED: u8 = 1 << 1;
 /// Entries hold notes of tables, which the sweep after the invalidation has to look at.
 const RETIRED_TABLES: u8 = 1 << 2;
-/// Entries hold notes of leaves.
+/// Entries hold notes of leaves, or unlinked tables hold leaves, that have to be reported.
 const RETIRED_LEAVES: u8 = 1 << 3;
 /// The newest range is that of the operation under way.
 const PART: u8 = 1 << 4;
@@ -68,18 +68,19 @@ impl Gather {
         self.noted |= RETIRED_LEAVES;
     }
 
-    /// Calls `invalidate` with a request for `changed`, where nothing was noted before. Should it unwind,
-    /// the change waits for its invalidation like every other.
+    /// Calls `invalidate` with a request for `changed`, where nothing was noted as changed before. Should
+    /// it fail or unwind, the change waits for its invalidation like every other.
     #[inline]
     pub(crate) fn request_alone(
         &mut self,
         changed: InvalidatedRange,
-        invalidate: impl FnOnce(&Invalidation),
-    ) {
+        invalidate: impl FnOnce(&Invalidation) -> Result<(), InvalidationFailed>,
+    ) -> Result<(), InvalidationFailed> {
         self.request.replace_range(changed);
-        let unsettled = Unsettled { gather: self };
-        invalidate(&unsettled.gather.request);
-        mem::forget(unsettled);
+        let pending = Pending { gather: self };
+        invalidate(&pending.gather.request)?;
+        mem::forget(pending);
+        Ok(())
     }
 
     /// Adds a changed range. One that touches the newest and changed in the same way is joined to
@@ -168,24 +169,34 @@ impl Gather {
         self.noted == STORED
     }
 
-    /// Whether entries hold notes.
+    /// Whether entries hold notes of tables.
     #[inline]
-    pub(crate) fn has_retired(&self) -> bool {
-        self.noted & (RETIRED_TABLES | RETIRED_LEAVES) != 0
+    pub(crate) fn has_retired_tables(&self) -> bool {
+        self.noted & RETIRED_TABLES != 0
     }
 
-    /// Whether entries hold notes of leaves, so that those of 4 KiB may.
+    /// Whether entries hold notes of leaves, or unlinked tables hold leaves, that were not reported.
     #[inline]
-    pub(crate) fn has_retired_leaves(&self) -> bool {
+    pub(crate) fn has_unreported_leaves(&self) -> bool {
         self.noted & RETIRED_LEAVES != 0
+    }
+
+    /// Notes that no entry holds the note of a leaf any more.
+    #[inline]
+    pub(crate) fn clear_retired_leaves(&mut self) {
+        self.noted &= !RETIRED_LEAVES;
     }
 
     /// Calls `invalidate` with what covers every change, if there was any.
     #[inline]
-    pub(crate) fn request(&self, invalidate: impl FnOnce(&Invalidation)) {
-        if self.noted & CHANGED != 0 {
-            invalidate(&self.request);
+    pub(crate) fn request(
+        &self,
+        invalidate: impl FnOnce(&Invalidation) -> Result<(), InvalidationFailed>,
+    ) -> Result<(), InvalidationFailed> {
+        if self.noted & CHANGED == 0 {
+            return Ok(());
         }
+        invalidate(&self.request)
     }
 
     /// A request for every translation of the address space, which covers all that was gathered.
@@ -218,11 +229,11 @@ impl Gather {
 }
 
 /// A change that was not invalidated, should this be dropped.
-struct Unsettled<'g> {
+struct Pending<'g> {
     gather: &'g mut Gather,
 }
 
-impl Drop for Unsettled<'_> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.gather.noted |= CHANGED;
     }

@@ -2,9 +2,11 @@
 
 use guest_addr::GuestPhysRange;
 
+use crate::contract::error::Unsettled;
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::AddressSpaceId;
+use crate::contract::invalidation::{AddressSpaceId, InvalidationFailed};
+use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gather::Gather;
 use crate::settle::release;
 use crate::tree::tables::Tables;
@@ -25,17 +27,42 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         Self { tables, gather }
     }
 
-    /// Carries out the pending batch.
+    /// Carries out the pending batch; where that fails, it stays pending.
     #[inline]
-    pub(crate) fn flush(&mut self) {
-        release::flush(&self.tables, &mut self.gather);
+    pub(crate) fn flush(&mut self) -> Result<(), InvalidationFailed> {
+        release::flush(&self.tables, &mut self.gather)
+    }
+
+    /// [`flush`](Self::flush), which reports the leaves that wait for it.
+    pub(crate) fn flush_reporting(
+        &mut self,
+        report: &mut dyn FnMut(UnmappedLeaf),
+    ) -> Result<(), InvalidationFailed> {
+        release::flush_reporting(&self.tables, &mut self.gather, report)
     }
 
     /// Carries out the pending batch if it concerns `range`.
     #[inline]
-    pub(crate) fn settle(&mut self, range: GuestPhysRange) {
-        if self.gather.overlaps(range) {
-            release::carry_out(&self.tables, &mut self.gather);
+    pub(crate) fn settle(&mut self, range: GuestPhysRange) -> Result<(), Unsettled> {
+        match self.gather.overlaps(range) {
+            true => self.settle_all(),
+            false => Ok(()),
+        }
+    }
+
+    /// Carries out the pending batch, so that no entry holds a note.
+    #[inline]
+    pub(crate) fn settle_all(&mut self) -> Result<(), Unsettled> {
+        self.flush()?;
+        self.refuse_unreported()
+    }
+
+    /// Refuses to go on where leaves wait to be reported.
+    #[inline]
+    pub(crate) fn refuse_unreported(&self) -> Result<(), Unsettled> {
+        match self.gather.has_unreported_leaves() {
+            true => Err(Unsettled::Unreported),
+            false => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::contract::entry::Entry;
 use crate::contract::format::Format;
 use crate::contract::frames::HostFrames;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::InvalidatedRange;
+use crate::contract::invalidation::{InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gather::Gather;
@@ -19,22 +19,33 @@ use crate::tree::retired::Retired;
 use crate::tree::tables::{Table, Tables, load};
 
 /// Publishes stores, invalidates everything gathered in one batch, and only then sweeps what changed
-/// for retired entries: tables are given back.
+/// for retired entries: tables are given back. Where the invalidation fails, the batch stays pending.
 #[inline(never)]
-pub(crate) fn flush<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
+pub(crate) fn flush<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+) -> Result<(), InvalidationFailed> {
     if gather.has_only_stores() {
         tables.format.publish();
         gather.clear_stores();
     } else if !gather.is_idle() {
-        carry_out(tables, gather);
+        return carry_out(tables, gather);
     }
+    Ok(())
 }
 
 /// [`flush`], with something to carry out.
 #[inline(never)]
-pub(crate) fn carry_out<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
-    invalidate(tables, gather);
-    settle(tables, gather);
+pub(crate) fn carry_out<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+) -> Result<(), InvalidationFailed> {
+    invalidate(tables, gather)?;
+    // What was not reported is still in the entries, and in the tables that were unlinked.
+    if !gather.has_unreported_leaves() {
+        settle(tables, gather);
+    }
+    Ok(())
 }
 
 /// [`flush`], which calls `report` for each leaf that left a note, after the invalidation.
@@ -42,51 +53,60 @@ pub(crate) fn flush_reporting<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
     report: &mut dyn FnMut(UnmappedLeaf),
-) {
-    invalidate(tables, gather);
-    report_all(tables, gather, report);
+) -> Result<(), InvalidationFailed> {
+    invalidate(tables, gather)?;
+    if gather.has_unreported_leaves() {
+        report_all(tables, gather, report);
+        gather.clear_retired_leaves();
+    }
     settle(tables, gather);
+    Ok(())
 }
 
-fn invalidate<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &Gather) {
+fn invalidate<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &Gather,
+) -> Result<(), InvalidationFailed> {
     if gather.has_stores() {
         tables.format.publish();
     }
-    gather.request(|request| tables.host.invalidate(request));
+    gather.request(|request| tables.host.invalidate(request))
 }
 
-/// Gives back the tables that were unlinked, and forgets what was gathered: it was invalidated.
+/// Gives back the tables that were unlinked, and forgets what was gathered: it was invalidated, and the
+/// leaves were reported.
 fn settle<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
-    if gather.has_retired() {
+    if gather.has_retired_tables() {
         sweep_all(tables, gather);
     }
     gather.clear();
 }
 
-/// Forgets the notes in all ranges that were gathered, and gives back the tables that they name.
+/// Forgets the notes of tables in all ranges that were gathered, and gives the tables back.
 #[inline(never)]
 fn sweep_all<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &Gather) {
-    let pages = gather.has_retired_leaves();
     for changed in gather.ranges() {
-        sweep(tables, changed.range, pages);
+        sweep(tables, changed.range);
     }
 }
 
 /// Publishes the stores of a change of single entries and invalidates it, with nothing gathered
-/// before.
+/// before. Where that fails, the change stays pending.
 #[inline]
 pub(crate) fn publish_and_invalidate<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
     changed: Option<InvalidatedRange>,
-) {
+) -> Result<(), InvalidationFailed> {
     tables.format.publish();
-    if let Some(changed) = changed {
-        gather.request_alone(changed, |request| tables.host.invalidate(request));
+    match changed {
+        Some(changed) => gather.request_alone(changed, |request| tables.host.invalidate(request)),
+        None => Ok(()),
     }
 }
 
-/// Empties the root, invalidates the address space, and gives back every table.
+/// Empties the root, invalidates the address space, and gives back every table. Where the invalidation
+/// fails, nothing is given back, ever: a CPU may still walk the tables.
 ///
 /// # Safety
 ///
@@ -105,7 +125,9 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
         entry.store(note, Ordering::Relaxed);
     }
     tables.format.publish();
-    tables.host.invalidate(gather.everything());
+    if tables.host.invalidate(gather.everything()).is_err() {
+        return;
+    }
     release_below(tables, root);
     // SAFETY: the root is a run that `alloc` returned whole, no CPU has its translations any more, and by
     // the caller's condition it is not used again.
@@ -115,20 +137,18 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
     }
 }
 
-/// Forgets the notes in `range`, and gives back the tables that they name. Leaf tables, which have notes of
-/// leaves at most, are looked at only if `pages` says so.
-fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, range: GuestPhysRange, pages: bool) {
+/// Forgets the notes of tables in `range`, and gives the tables back. Entries of leaf tables, which never
+/// have such notes, are not looked at.
+fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, range: GuestPhysRange) {
     tables.pass(tables.root(), range, |seen| {
-        if let Some(note) = Retired::decode(seen.bits) {
+        if let Some(Retired::Table(address)) = Retired::decode(seen.bits) {
             seen.entry.store(0, Ordering::Relaxed);
-            if let Retired::Table(address) = note
-                && let Some(table) = tables.child(seen.level, address)
-            {
+            if let Some(table) = tables.child(seen.level, address) {
                 release_table(tables, table);
             }
         }
         match seen.level {
-            Level::BLOCK_2M if !pages => Next::Over,
+            Level::BLOCK_2M => Next::Over,
             _ => Next::Into,
         }
     });

@@ -1,5 +1,7 @@
 //! Telling of leaves that were unmapped, when no CPU can use them any more.
 
+use core::sync::atomic::Ordering;
+
 use guest_addr::GuestPhysRange;
 
 use crate::contract::format::Format;
@@ -23,6 +25,9 @@ pub(crate) fn report_all<F: Format, H: TableHost>(
 }
 
 /// Reports the notes in the part `range` of `table`, and every leaf if the table was unlinked.
+///
+/// An entry becomes absent before its leaf is reported: should `report` unwind, what it was called with was
+/// reported, and the rest is still there.
 fn report_in<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     table: Table,
@@ -48,12 +53,15 @@ fn report_in<F: Format, H: TableHost>(
                 address,
                 accessed,
                 dirty,
-            }) => report(UnmappedLeaf {
-                guest,
-                host: address,
-                accessed,
-                dirty,
-            }),
+            }) => {
+                seen.entry.store(0, Ordering::Relaxed);
+                report(UnmappedLeaf {
+                    guest,
+                    host: address,
+                    accessed,
+                    dirty,
+                });
+            }
             None => {}
         }
         Next::Over

@@ -504,7 +504,7 @@ fn perform(
             range(guest, size).map(|guest| protect_verdict(edit.protect(guest, flags)))
         }
         Operation::ReclaimEmpty => {
-            edit.reclaim_empty();
+            edit.try_reclaim_empty().unwrap();
             Some(Verdict::Done)
         }
     };

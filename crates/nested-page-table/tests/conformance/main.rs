@@ -13,6 +13,7 @@
 
 mod architectures;
 mod driver;
+mod failing;
 mod known;
 mod model;
 mod operation;

@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use nested_page_table::{
-    Geometry, Invalidation, Level, MapError, NestedPageTable, TableHost, UnmapError,
+    Geometry, Invalidation, InvalidationFailed, Level, MapError, NestedPageTable, TableHost,
+    UnmapError,
 };
 use nested_paging_aarch64::{Capabilities, Mode, Stage2};
 use simulated_host::{Placement, SimulatedFrames, SparseMemory, Violations};
@@ -24,16 +25,18 @@ struct Host {
     panics: Cell<bool>,
 }
 
-impl TableHost for Host {
+// SAFETY: the allocator is a field, and no CPU walks these tables.
+unsafe impl TableHost for Host {
     type Frames = SimulatedFrames;
 
     fn frames(&self) -> &SimulatedFrames {
         &self.frames
     }
 
-    fn invalidate(&self, _: &Invalidation) {
+    fn invalidate(&self, _: &Invalidation) -> Result<(), InvalidationFailed> {
         assert!(!self.panics.replace(false), "as the test wants it");
         self.published.borrow_mut().push(PUBLISHED.get());
+        Ok(())
     }
 }
 
@@ -117,7 +120,7 @@ fn stores_are_published_before_anybody_relies_on_them() {
     after("a split", &table);
     table.unmap(range(0, 0x20_0000)).unwrap();
     after("an unlinked table", &table);
-    table.edit().reclaim_empty();
+    table.edit().reclaim_empty().unwrap();
     assert_eq!(PUBLISHED.get(), published, "nothing was stored");
 }
 

@@ -5,8 +5,8 @@ use core::ops::ControlFlow;
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{
-    Edit, Entry, Format, Geometry, LeafPolicy, MapError, Mapping, NestedPageTable, ProtectError,
-    UnmapError, UnmappedLeaf,
+    Edit, Entry, Format, Geometry, InvalidationFailed, LeafPolicy, MapError, Mapping,
+    NestedPageTable, ProtectError, UnmapError, UnmappedLeaf, Unsettled,
 };
 use simulated_host::SimulatedHost;
 
@@ -56,12 +56,18 @@ pub(crate) trait Operations {
         report: &mut dyn FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError>;
     fn protect(&mut self, guest: GuestPhysRange, flags: MappingFlags) -> Result<(), ProtectError>;
-    fn reclaim_empty(&mut self);
+    fn try_reclaim_empty(&mut self) -> Result<(), Unsettled>;
 }
 
 /// A table whose format is forgotten.
 pub(crate) trait Table {
-    fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations));
+    fn try_edit(
+        &mut self,
+        work: &mut dyn FnMut(&mut dyn Operations),
+    ) -> Result<(), InvalidationFailed>;
+    fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations)) {
+        self.try_edit(work).unwrap();
+    }
     /// The same with an edit that is leaked instead of finished.
     fn leaked_edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations));
     /// The same operations, each an edit of its own.
@@ -106,9 +112,9 @@ macro_rules! operations {
                 <$table>::protect(self, guest, flags)
             }
 
-            fn reclaim_empty(&mut self) {
+            fn try_reclaim_empty(&mut self) -> Result<(), Unsettled> {
                 let $this = self;
-                $reclaim;
+                $reclaim
             }
         }
     };
@@ -122,10 +128,13 @@ operations!(NestedPageTable<F, &'static SimulatedHost>, |table| {
 });
 
 impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
-    fn edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations)) {
+    fn try_edit(
+        &mut self,
+        work: &mut dyn FnMut(&mut dyn Operations),
+    ) -> Result<(), InvalidationFailed> {
         let mut edit = NestedPageTable::edit(self);
         work(&mut edit);
-        edit.finish();
+        edit.finish()
     }
 
     fn leaked_edit(&mut self, work: &mut dyn FnMut(&mut dyn Operations)) {

@@ -58,12 +58,12 @@ fn requests_reach_the_cpus_that_they_address() {
         let register = unmapped(&host, arch);
         let local = request(register, Scope::Local);
         host.run_on(1);
-        TableHost::invalidate(&host, &local);
+        TableHost::invalidate(&host, &local).unwrap();
         host.machine().check();
         let left = host.take_violations().len();
         assert_eq!(left, if arch == Arch::Aarch64 { 0 } else { 2 }, "{arch:?}");
         let all = request(register, Scope::AllCpus);
-        VmHal::invalidate(&host, &all);
+        VmHal::invalidate(&host, &all).unwrap();
         host.machine().check();
         assert_eq!(host.violations(), []);
         assert_eq!(host.requests(), [local, all]);
@@ -76,7 +76,7 @@ fn sabotage_is_noticed() {
         let host = host(arch);
         let register = unmapped(&host, arch);
         host.sabotage(|_, instructions| instructions.clear());
-        TableHost::invalidate(&host, &request(register, Scope::AllCpus));
+        TableHost::invalidate(&host, &request(register, Scope::AllCpus)).unwrap();
         host.machine().check();
         assert_eq!(names(&host.take_violations()), ["Stale"], "{arch:?}");
     }

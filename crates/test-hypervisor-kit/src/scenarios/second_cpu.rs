@@ -67,7 +67,8 @@ pub(super) fn not_without_invalidation<M: Machine>(bench: &Bench<'_, M>) -> Resu
     let more = count(bench).wrapping_sub(before);
     let stopped = bench.machine.watcher_outcome();
     let everything = Invalidation::everything(guest.space(), Scope::AllCpus);
-    guest.hal.invalidate(&everything);
+    let forgotten = guest.hal.invalidate(&everything);
+    ensure!(forgotten.is_ok(), "the invalidation failed");
     expect_fault(bench)?;
     ensure!(
         more > 10 && stopped.is_none(),

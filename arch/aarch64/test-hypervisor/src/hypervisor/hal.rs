@@ -5,6 +5,7 @@ use core::arch::asm;
 
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::native::Stage2;
+use nested_paging::nested_page_table::InvalidationFailed;
 use nested_paging::{HostFrames, HostPhysAddr, HostPhysRange, Invalidation, VmHal};
 use test_hypervisor_kit::FramePool;
 
@@ -35,11 +36,12 @@ impl VmHal for Hal {
     }
 
     /// One CPU does it for all of them: the instructions are broadcast.
-    fn invalidate(&self, request: &Invalidation) {
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         // SAFETY: the hypervisor is at EL2 without VHE, never unmasks interrupts, and asks for the
         // capabilities of the CPU that it is on. QEMU's processors translate nothing speculatively;
         // on a real Cortex-A72, put EL1 translation to rest first, as `Instruction::execute` asks.
         unsafe { self.format.invalidate(request) };
+        Ok(())
     }
 
     fn clean_data_cache(&self, range: HostPhysRange) {

@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::native::GStage;
-use nested_paging::nested_page_table::Scope;
+use nested_paging::nested_page_table::{InvalidationFailed, Scope};
 use nested_paging::{HostPhysAddr, HostPhysRange, Invalidation, VmHal};
 use test_hypervisor_kit::FramePool;
 
@@ -38,19 +38,21 @@ impl VmHal for Hal {
 
     /// Fences on this hart, and has the firmware fence on the other. With more than one range, or
     /// with tables among what changed, the other hart forgets the whole VMID.
-    fn invalidate(&self, request: &Invalidation) {
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         // SAFETY: the hypervisor is in HS-mode, and OpenSBI leaves mstatus.TVM 0.
         unsafe { self.format.invalidate(request) };
         if request.scope() == Scope::Local {
-            return;
+            return Ok(());
         }
         let (start, size) = match request.ranges() {
             [changed] if !changed.tables => (changed.range.start().as_u64(), changed.range.size()),
             _ => (0, 0),
         };
         let vmid = request.space().vmid;
-        let done = sbi::remote_hfence_gvma_vmid(cpus::other_hart(), start, size, vmid);
-        assert!(done, "the firmware did not fence the other hart");
+        match sbi::remote_hfence_gvma_vmid(cpus::other_hart(), start, size, vmid) {
+            true => Ok(()),
+            false => Err(InvalidationFailed),
+        }
     }
 
     fn sync_instructions(&self, _range: HostPhysRange) {

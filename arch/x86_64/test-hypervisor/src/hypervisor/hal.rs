@@ -3,6 +3,7 @@
 
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::native::Ept;
+use nested_paging::nested_page_table::InvalidationFailed;
 use nested_paging::{HostFrames, HostPhysAddr, Invalidation, VmHal};
 use test_hypervisor_kit::FramePool;
 
@@ -32,9 +33,10 @@ impl VmHal for Hal {
 
     /// INVEPT on this processor. There is no other: with more, each that ran this EPTP would have to
     /// do the same before this returns, or be kept from entering the guest until it has.
-    fn invalidate(&self, request: &Invalidation) {
+    fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         // SAFETY: the hypervisor is in VMX root operation, and the format has the processor's
         // capabilities and made the EPTP.
         unsafe { self.format.invalidate(request) };
+        Ok(())
     }
 }
