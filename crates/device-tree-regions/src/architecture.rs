@@ -9,6 +9,7 @@ use crate::walk::Level;
 
 /// An architecture whose CPUs a device tree describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Architecture {
     /// 64-bit RISC-V.
     Riscv64,

@@ -6,6 +6,7 @@ use crate::tree::{MAX_COMPARISONS, MAX_DEPTH, MAX_PATH_BYTES};
 
 /// A part of the blob whose place the header states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Block {
     /// The memory reservation block.
     Reservations,

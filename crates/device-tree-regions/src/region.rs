@@ -8,6 +8,7 @@ use crate::path::NodePath;
 
 /// A property that decides which regions a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Property {
     /// `reg`: the device's own addresses.
     Reg,
@@ -47,6 +48,7 @@ impl fmt::Display for Property {
 /// Addresses of the CPU at which a device answers: host-physical, since the tree is the host's.
 /// Neither aligned nor rounded; regions may overlap each other.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Region<'w> {
     /// The device.
     pub node: NodePath<'w>,
@@ -62,6 +64,7 @@ pub struct Region<'w> {
 
 /// A property, or an entry of one, that makes no sense and counts as absent.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Ignored<'w> {
     /// The node that has the property.
     pub node: NodePath<'w>,
@@ -143,6 +146,9 @@ impl fmt::Display for IgnoredReason {
 }
 
 /// What [`DeviceTree::visit_regions`](crate::DeviceTree::visit_regions) reports.
+///
+/// Exhaustive on purpose: a device that a consumer does not hear of is a device that does not work, or is within
+/// reach.
 #[derive(Clone, Copy, Debug)]
 pub enum Finding<'w> {
     /// A region of a device that is passed through.

@@ -12,6 +12,7 @@ pub const WIDEST_ADDRESS_BITS: u32 = 59;
 /// path that no node has selects nothing: ask
 /// [`DeviceTree::contains`](crate::DeviceTree::contains) first.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Selection<'s> {
     /// The paths to pass through.
     pub passed: &'s [&'s str],
@@ -22,13 +23,31 @@ pub struct Selection<'s> {
     pub address_bits: u32,
 }
 
+impl<'s> Selection<'s> {
+    /// What is at and below the paths `passed`, less what is at and below `excluded`, in addresses of at most
+    /// [`WIDEST_ADDRESS_BITS`].
+    #[must_use]
+    pub const fn new(passed: &'s [&'s str], excluded: &'s [&'s str]) -> Self {
+        Self {
+            passed,
+            excluded,
+            address_bits: WIDEST_ADDRESS_BITS,
+        }
+    }
+
+    /// The same nodes, in addresses of at most `bits`.
+    #[must_use]
+    pub const fn with_address_bits(self, bits: u32) -> Self {
+        Self {
+            address_bits: bits,
+            ..self
+        }
+    }
+}
+
 impl Default for Selection<'_> {
     /// Nothing passed, nothing excluded, [`WIDEST_ADDRESS_BITS`].
     fn default() -> Self {
-        Self {
-            passed: &[],
-            excluded: &[],
-            address_bits: WIDEST_ADDRESS_BITS,
-        }
+        Self::new(&[], &[])
     }
 }

@@ -58,10 +58,7 @@ fn the_cpus_tell_the_architecture() {
 fn lines(root: &Node) -> Vec<String> {
     let blob = flatten(root);
     let tree = DeviceTree::new(&blob).unwrap();
-    let selection = Selection {
-        passed: &["/", "/soc"],
-        ..Selection::default()
-    };
+    let selection = Selection::new(&["/", "/soc"], &[]);
     let mut lines = Vec::new();
     tree.visit_regions(&selection, |finding| {
         lines.push(match finding {

@@ -219,7 +219,7 @@ proptest! {
         let tree = DeviceTree::new(&blob).unwrap();
         let passed_paths: Vec<&str> = passed.iter().map(String::as_str).collect();
         let excluded_paths: Vec<&str> = excluded.iter().map(String::as_str).collect();
-        let selection = Selection { passed: &passed_paths, excluded: &excluded_paths, address_bits };
+        let selection = Selection::new(&passed_paths, &excluded_paths).with_address_bits(address_bits);
         let slow = Oracle { root: &root, passed: &passed, excluded: &excluded, address_bits };
         prop_assert_eq!(passed_facts(&tree, &selection), slow.passed_facts());
         prop_assert_eq!(excluded_facts(&tree, &selection), slow.excluded_facts());

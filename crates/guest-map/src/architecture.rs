@@ -27,6 +27,7 @@ impl Architecture {
             device_tree_regions::Architecture::Riscv64 => Self::Riscv64,
             device_tree_regions::Architecture::Aarch64 => Self::Aarch64,
             device_tree_regions::Architecture::X86_64 => Self::X86_64,
+            _ => return None,
         })
     }
 

@@ -66,11 +66,7 @@ impl Findings {
             passed.iter().map(String::as_str).collect(),
             excluded.iter().map(String::as_str).collect(),
         );
-        let selection = Selection {
-            passed: &passed,
-            excluded: &excluded,
-            address_bits,
-        };
+        let selection = Selection::new(&passed, &excluded).with_address_bits(address_bits);
         Ok(Self::of_selection(config, host.tree, &selection))
     }
 
