@@ -1,4 +1,9 @@
 #![doc = include_str!("../README.md")]
+//! # A bare table
+//!
+//! ```
+#![doc = include_str!("../examples/bare_table.rs")]
+//! ```
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -19,10 +24,16 @@ pub use nested_paging_aarch64 as aarch64;
 /// Intel extended page tables of 4 and 5 levels.
 pub use nested_paging_x86_64 as x86_64;
 
-pub use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
-pub use guest_vm::{Vm, VmHal};
-pub use mapping_flags::MappingFlags;
-pub use nested_page_table::{HostFrames, Invalidation, NestedPageTable, TableHost};
+// Whole, so that no type which a signature names is missing here.
+pub use guest_addr::*;
+pub use guest_vm::*;
+pub use mapping_flags::*;
+pub use nested_page_table::*;
+pub use region_planner::{Origin, OverlapReason, PlanError};
+
+pub use nested_paging_aarch64::Stage2;
+pub use nested_paging_riscv64::GStage;
+pub use nested_paging_x86_64::Ept;
 
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "riscv64")] {

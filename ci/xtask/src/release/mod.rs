@@ -1,5 +1,6 @@
 //! `cargo xtask release`: what has to hold before the crates are published, beyond their tests.
 
+mod examples;
 mod features;
 mod packages;
 
@@ -10,6 +11,7 @@ use crate::report::Report;
 
 /// Runs all checks of a release; a failure does not keep the others from running.
 pub(crate) fn run(report: &mut Report) {
+    report.step("examples", examples::run);
     report.step("features", features::check);
     report.step("packages", packages::verify);
 }

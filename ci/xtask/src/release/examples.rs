@@ -1,0 +1,57 @@
+//! The examples of the libraries are programs for a host, and end by themselves.
+
+use cargo_metadata::{Metadata, TargetKind};
+
+use super::metadata;
+use crate::process::{self, cargo};
+use crate::report::Tally;
+
+/// Runs every example; each counts as one.
+pub(crate) fn run() -> Tally {
+    let mut tally = Tally::default();
+    match metadata() {
+        Err(reason) => tally.fail(reason),
+        Ok(metadata) => {
+            for (package, example) in examples(&metadata) {
+                match run_one(&package, &example) {
+                    Ok(()) => tally.passed += 1,
+                    Err(reason) => tally.fail(reason),
+                }
+            }
+        }
+    }
+    tally
+}
+
+fn run_one(package: &str, example: &str) -> Result<(), String> {
+    let mut command = cargo();
+    process::run(command.args(["run", "--quiet", "--package", package, "--example", example]))
+}
+
+/// The examples of all packages: package and name.
+fn examples(metadata: &Metadata) -> Vec<(String, String)> {
+    let packages = metadata.workspace_packages().into_iter();
+    packages
+        .flat_map(|package| {
+            let targets = package.targets.iter();
+            let examples = targets.filter(|target| target.is_kind(TargetKind::Example));
+            examples.map(|target| (package.name.to_string(), target.name.clone()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_facade_are_found() {
+        let examples = examples(&metadata().unwrap());
+        let names: Vec<&str> = examples
+            .iter()
+            .filter(|(package, _)| package == "nested-paging")
+            .map(|(_, name)| name.as_str())
+            .collect();
+        assert!(names.contains(&"bare_table"), "{names:?}");
+    }
+}
