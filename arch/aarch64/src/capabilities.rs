@@ -5,7 +5,7 @@ use crate::physical_address_range::PhysicalAddressRange;
 /// What the machine offers to stage 2, and which optional parts of it a table is to use.
 ///
 /// [`new`](Self::new) is the least that Armv8.0 guarantees; each `with_` method adds something. On a
-/// machine with unequal CPUs, add what all of them have.
+/// machine with unequal CPUs, [`intersect`](Self::intersect) the capabilities of all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {
     physical_address_range: PhysicalAddressRange,
@@ -16,10 +16,14 @@ pub struct Capabilities {
     dirty_tracking: bool,
     tlb_range: bool,
     tlb_level_hint: bool,
+    granule_4k: bool,
+    repeat_tlbi: bool,
 }
 
 impl Capabilities {
-    /// The base architecture: 32 bits of physical address, 8 bits of VMID, nothing optional.
+    /// The base architecture: 32 bits of physical address, 8 bits of VMID, nothing optional, no
+    /// errata. On a processor with errata, use [`detect`](Self::detect) or say so with
+    /// [`with_repeat_tlbi`](Self::with_repeat_tlbi).
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -31,6 +35,8 @@ impl Capabilities {
             dirty_tracking: false,
             tlb_range: false,
             tlb_level_hint: false,
+            granule_4k: true,
+            repeat_tlbi: false,
         }
     }
 
@@ -104,6 +110,50 @@ impl Capabilities {
         self
     }
 
+    /// The machine has no 4 KiB granule at stage 2 (`ID_AA64MMFR0_EL1.TGran4_2`, `TGran4`): no format
+    /// of this crate fits it.
+    #[must_use]
+    pub const fn without_4k_granule(mut self) -> Self {
+        self.granule_4k = false;
+        self
+    }
+
+    /// A broadcast `TLBI` and `DSB` have to be followed by another `TLBI` and `DSB`, because a CPU of
+    /// the machine completes accesses too late: Cortex-A55 2441007, A510 2441009, A76 1286807,
+    /// Qualcomm Falkor 1009, and the family of CVE-2025-10263. [`detect`](Self::detect) knows the
+    /// list. One affected CPU is enough, whichever CPU invalidates.
+    #[must_use]
+    pub const fn with_repeat_tlbi(mut self) -> Self {
+        self.repeat_tlbi = true;
+        self
+    }
+
+    /// What every CPU of a machine has, where `self` and `other` are those of two of its CPUs: the
+    /// narrower of each width, each feature that both have, and each erratum that one has.
+    ///
+    /// `HCR_EL2.FWB` has to be the same on all CPUs, since it changes the meaning of descriptors.
+    /// Add policies (`with_user_execute_control`, tracking) after the last intersection, or to all.
+    #[must_use]
+    pub const fn intersect(self, other: Self) -> Self {
+        Self {
+            physical_address_range: self
+                .physical_address_range
+                .narrower(other.physical_address_range),
+            vmid_bits: match self.vmid_bits < other.vmid_bits {
+                true => self.vmid_bits,
+                false => other.vmid_bits,
+            },
+            forced_write_back: self.forced_write_back && other.forced_write_back,
+            user_execute_control: self.user_execute_control && other.user_execute_control,
+            accessed_tracking: self.accessed_tracking && other.accessed_tracking,
+            dirty_tracking: self.dirty_tracking && other.dirty_tracking,
+            tlb_range: self.tlb_range && other.tlb_range,
+            tlb_level_hint: self.tlb_level_hint && other.tlb_level_hint,
+            granule_4k: self.granule_4k && other.granule_4k,
+            repeat_tlbi: self.repeat_tlbi || other.repeat_tlbi,
+        }
+    }
+
     /// The width of host-physical addresses.
     #[inline]
     #[must_use]
@@ -158,6 +208,20 @@ impl Capabilities {
     #[must_use]
     pub const fn tlb_level_hint(&self) -> bool {
         self.tlb_level_hint
+    }
+
+    /// Whether stage 2 has the 4 KiB granule.
+    #[inline]
+    #[must_use]
+    pub const fn granule_4k(&self) -> bool {
+        self.granule_4k
+    }
+
+    /// Whether a broadcast `TLBI` and `DSB` are followed by another.
+    #[inline]
+    #[must_use]
+    pub const fn repeat_tlbi(&self) -> bool {
+        self.repeat_tlbi
     }
 }
 

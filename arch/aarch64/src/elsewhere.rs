@@ -11,6 +11,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use crate::id_registers::IdRegisters;
 use crate::instructions::Instruction;
+use crate::registers::Stage2Registers;
 
 #[cold]
 #[expect(clippy::panic, reason = "there is no value that would be true")]
@@ -34,7 +35,7 @@ pub(crate) fn publish() {
 /// # Safety
 ///
 /// None: it does not return.
-pub(crate) unsafe fn vttbr() -> u64 {
+pub(crate) unsafe fn stage2_registers() -> Stage2Registers {
     unavailable()
 }
 

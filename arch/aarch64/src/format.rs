@@ -37,10 +37,14 @@ impl Stage2 {
     ///
     /// # Errors
     ///
+    /// - [`ModeError::NoGranule4K`]: the machine has no 4 KiB granule at stage 2.
     /// - [`ModeError::ExceedsPhysicalAddressRange`]: the mode's input is wider than the machine's
     ///   physical addresses, which the architecture forbids. (A start at level 0 also needs 44 bits
     ///   of physical address; the modes that start there have at least as many bits of input.)
     pub const fn new(mode: Mode, capabilities: Capabilities) -> Result<Self, ModeError> {
+        if !capabilities.granule_4k() {
+            return Err(ModeError::NoGranule4K);
+        }
         let geometry = match mode.geometry(capabilities.physical_address_range()) {
             Ok(geometry) => geometry,
             Err(error) => return Err(error),

@@ -9,6 +9,7 @@ use core::arch::asm;
 
 use crate::id_registers::IdRegisters;
 use crate::instructions::Instruction;
+use crate::registers::Stage2Registers;
 
 macro_rules! run {
     ($text:literal $(, $operand:expr)?) => {
@@ -45,6 +46,7 @@ pub(crate) unsafe fn execute(instruction: Instruction) {
         Instruction::DsbIsh => run!("dsb ish"),
         Instruction::DsbNsh => run!("dsb nsh"),
         Instruction::Isb => run!("isb"),
+        Instruction::WriteVtcr(value) => run!("msr vtcr_el2, {}", value),
         Instruction::WriteVttbr(value) => run!("msr vttbr_el2, {}", value),
         Instruction::TlbiIpas2e1is(xt) => run!("tlbi ipas2e1is, {}", xt),
         Instruction::TlbiIpas2e1(xt) => run!("tlbi ipas2e1, {}", xt),
@@ -55,6 +57,7 @@ pub(crate) unsafe fn execute(instruction: Instruction) {
         Instruction::TlbiVmalle1 => run!("tlbi vmalle1"),
         Instruction::TlbiVmalls12e1is => run!("tlbi vmalls12e1is"),
         Instruction::TlbiVmalls12e1 => run!("tlbi vmalls12e1"),
+        Instruction::TlbiVale2is(xt) => run!("tlbi vale2is, {}", xt),
     }
 }
 
@@ -69,8 +72,11 @@ pub(crate) fn publish() {
 ///
 /// - The CPU runs at EL2.
 #[inline]
-pub(crate) unsafe fn vttbr() -> u64 {
-    read!("VTTBR_EL2")
+pub(crate) unsafe fn stage2_registers() -> Stage2Registers {
+    Stage2Registers {
+        vtcr: read!("VTCR_EL2"),
+        vttbr: read!("VTTBR_EL2"),
+    }
 }
 
 /// # Safety
@@ -78,6 +84,7 @@ pub(crate) unsafe fn vttbr() -> u64 {
 /// - The CPU runs at EL2.
 pub(crate) unsafe fn id_registers() -> IdRegisters {
     IdRegisters {
+        midr_el1: read!("MIDR_EL1"),
         id_aa64isar0: read!("ID_AA64ISAR0_EL1"),
         id_aa64mmfr0: read!("ID_AA64MMFR0_EL1"),
         id_aa64mmfr1: read!("ID_AA64MMFR1_EL1"),

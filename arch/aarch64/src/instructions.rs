@@ -24,6 +24,8 @@ pub enum Instruction {
     DsbNsh,
     /// `ISB`: later instructions see earlier writes of system registers.
     Isb,
+    /// `MSR VTCR_EL2, Xt`.
+    WriteVtcr(u64),
     /// `MSR VTTBR_EL2, Xt`.
     WriteVttbr(u64),
     /// `TLBI IPAS2E1IS, Xt`: stage 2, one address, every level of its walk.
@@ -42,6 +44,8 @@ pub enum Instruction {
     TlbiVmalls12e1is,
     /// `TLBI VMALLS12E1`.
     TlbiVmalls12e1,
+    /// `TLBI VALE2IS, Xt`: one address of EL2's own translation.
+    TlbiVale2is(u64),
 }
 
 impl Instruction {
@@ -55,9 +59,9 @@ impl Instruction {
     ///
     /// - The CPU runs at EL2, and `HCR_EL2.TGE` is 0 (a VHE host clears it first: with it set,
     ///   invalidations act on the host's own translations).
-    /// - `WriteVttbr`: no guest is entered, no interrupt taken and no other code uses EL1
-    ///   translations until the register has the value again that belongs there, followed by `Isb`.
-    /// - `WriteVttbr`, on a CPU with the speculative address-translation errata (Cortex-A55 1530923,
+    /// - `WriteVtcr`, `WriteVttbr`: no guest is entered, no interrupt taken and no other code uses EL1
+    ///   translations until both registers have the values again that belong there, followed by `Isb`.
+    /// - `WriteVtcr`, `WriteVttbr`, on a CPU with the speculative address-translation errata (Cortex-A55 1530923,
     ///   A57 1319537, A72 1319367, A76 1165522): EL1 translation is such that nothing is walked,
     ///   meaning `SCTLR_EL1.M`, `TCR_EL1.EPD0` and `EPD1` are set.
     /// - `TlbiRipas2e1is`, `TlbiRipas2e1`: the CPU has FEAT_TLBIRANGE.
@@ -69,9 +73,9 @@ impl Instruction {
 }
 
 impl Stage2 {
-    /// Carries out `request` with this CPU: reads `VTTBR_EL2` and executes
-    /// [`instructions_from`](Self::instructions_from) in order, so that the register is what it was
-    /// afterwards. When it returns, the CPUs of the request's scope have forgotten.
+    /// Carries out `request` with this CPU: reads `VTCR_EL2` and `VTTBR_EL2` and executes
+    /// [`instructions_from`](Self::instructions_from) in order, so that the registers are what they
+    /// were afterwards. When it returns, the CPUs of the request's scope have forgotten.
     ///
     /// # Panics
     ///
@@ -87,11 +91,11 @@ impl Stage2 {
     /// - `request.space().root_register` is the `VTTBR_EL2` value of a root that is still allocated.
     pub unsafe fn invalidate(&self, request: &Invalidation) {
         // SAFETY: the caller vouches for EL2.
-        let current = unsafe { hardware::vttbr() };
+        let current = unsafe { hardware::stage2_registers() };
         self.for_each_instruction(request, current, |instruction| {
             // SAFETY: the caller vouches for EL2 without TGE, for masked interrupts, for the errata
-            // and for FEAT_TLBIRANGE where the format uses it; the sequence ends with the register
-            // as it was and an ISB.
+            // and for FEAT_TLBIRANGE where the format uses it; the sequence ends with the registers
+            // as they were and an ISB.
             unsafe { instruction.execute() }
         });
     }

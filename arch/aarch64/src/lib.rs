@@ -10,6 +10,7 @@ compile_error!("nested-paging-aarch64 supports 64-bit targets only: descriptors 
 mod capabilities;
 mod descriptor;
 mod detect;
+mod errata;
 mod format;
 // Without a hosted operating system the instructions are executed; everywhere else they are not.
 #[cfg(all(target_arch = "aarch64", not(any(unix, windows))))]
@@ -31,3 +32,4 @@ pub use id_registers::IdRegisters;
 pub use instructions::Instruction;
 pub use mode::{Mode, ModeError};
 pub use physical_address_range::PhysicalAddressRange;
+pub use registers::Stage2Registers;

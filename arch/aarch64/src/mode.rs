@@ -48,6 +48,8 @@ pub enum ModeError {
         /// What the machine has.
         physical_address_range: PhysicalAddressRange,
     },
+    /// The machine has no 4 KiB granule at stage 2, which every mode needs.
+    NoGranule4K,
     /// The numbers of the mode describe no table. No mode of this version gets here.
     Geometry(GeometryError),
 }
@@ -68,6 +70,7 @@ impl fmt::Display for ModeError {
                  {physical_address_range}: choose ipa{} or less",
                 physical_address_range.bits()
             ),
+            Self::NoGranule4K => f.write_str("the machine has no 4 KiB granule at stage 2"),
             Self::Geometry(error) => fmt::Display::fmt(error, f),
         }
     }

@@ -52,6 +52,13 @@ impl PhysicalAddressRange {
         }
     }
 
+    pub(crate) const fn narrower(self, other: Self) -> Self {
+        match self.bits() < other.bits() {
+            true => self,
+            false => other,
+        }
+    }
+
     /// The width in bits.
     #[inline]
     #[must_use]

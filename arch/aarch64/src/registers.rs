@@ -28,6 +28,15 @@ const VTCR_RES1: u64 = 1 << 31;
 /// `VTTBR_EL2.VMID`. `CnP` (bit 0) stays clear: the roots of two CPUs are never declared common.
 const VTTBR_VMID_SHIFT: u32 = 48;
 
+/// The two registers that select a stage-2 table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stage2Registers {
+    /// `VTCR_EL2`: the shape of the table, and the width of VMIDs.
+    pub vtcr: u64,
+    /// `VTTBR_EL2`: the root and the VMID.
+    pub vttbr: u64,
+}
+
 pub(crate) fn vtcr(geometry: &Geometry, capabilities: &Capabilities) -> u64 {
     let t0sz = 64 - u64::from(geometry.input_bits());
     // SL0 is 0, 1, 2 for a start at level 2, 1, 0: one less than the root's level from below.

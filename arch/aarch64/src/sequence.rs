@@ -5,6 +5,7 @@ use nested_page_table::{InvalidatedRange, Invalidation, Scope};
 use crate::format::Stage2;
 use crate::instructions::Instruction;
 use crate::operands::{Operand, Operands};
+use crate::registers::Stage2Registers;
 
 /// How far an invalidation reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,17 +18,18 @@ enum Reach {
     Everything,
 }
 
-/// The most instructions of one sequence: barriers, a switch there and back, and the operations.
-const MAX_INSTRUCTIONS: usize = Stage2::MAX_ADDRESS_OPERATIONS + 10;
+/// The most instructions of one sequence: barriers, a switch there and back, the operations, and the
+/// repetition.
+const MAX_INSTRUCTIONS: usize = Stage2::MAX_ADDRESS_OPERATIONS + 14;
 
 impl Stage2 {
     /// The most address-wise operations that one request costs. What would take more invalidates the
     /// whole VMID instead, with one operation.
     pub const MAX_ADDRESS_OPERATIONS: usize = 64;
 
-    /// The instructions that carry out `request` on a CPU whose `VTTBR_EL2` selects the address
-    /// space already; nothing is executed. TLB invalidation acts on the VMID in that register: see
-    /// [`instructions_from`](Self::instructions_from) for CPUs where it selects another.
+    /// The instructions that carry out `request` on a CPU whose `VTCR_EL2` and `VTTBR_EL2` select the
+    /// address space already; nothing is executed. TLB invalidation acts on the VMID in `VTTBR_EL2`:
+    /// see [`instructions_from`](Self::instructions_from) for CPUs where it selects another.
     ///
     /// One CPU executes the sequence, whatever the scope: the forms for [`Scope::AllCpus`] are
     /// broadcast to the Inner Shareable domain.
@@ -43,23 +45,39 @@ impl Stage2 {
     ///
     /// Address-wise operations are followed by an invalidation of all stage-1 entries of the VMID,
     /// since a TLB may hold both stages combined under the guest-virtual address alone.
+    ///
+    /// With [`repeat_tlbi`](crate::Capabilities::repeat_tlbi), a sequence for all CPUs ends with one
+    /// more `TLBI` and `DSB`. The errata concern accesses that an invalidated entry translated, not
+    /// the entries: any broadcast `TLBI` makes the next `DSB` wait for those accesses, whatever it
+    /// invalidates. `TLBI VALE2IS` of address 0 costs the guest nothing. What stage 2 alone
+    /// invalidates needs no repetition, since combined entries stay until stage 1 is invalidated; nor
+    /// do the forms for the calling CPU.
     // Arm ARM DDI 0487, chapter D8, "TLB maintenance": scope of the A64 TLB maintenance
-    // instructions, and the use of IPAS2E1 with VMALLE1.
+    // instructions, and the use of IPAS2E1 with VMALLE1. The repetition: Linux, commit a8f78680ee6b
+    // ("arm64: tlb: Optimize ARM64_WORKAROUND_REPEAT_TLBI"), points 1 to 5.
     pub fn instructions(&self, request: &Invalidation) -> impl Iterator<Item = Instruction> {
-        self.instructions_from(request, request.space().root_register)
+        self.instructions_from(request, self.registers_for(request))
     }
 
-    /// The instructions that carry out `request` on a CPU whose `VTTBR_EL2` is `current_vttbr`: those
-    /// of [`instructions`](Self::instructions), and around them, where the register selects another
-    /// address space and something is to be invalidated, a switch to the request's and back.
+    /// The instructions that carry out `request` on a CPU whose `VTCR_EL2` and `VTTBR_EL2` are
+    /// `current`: those of [`instructions`](Self::instructions), and around them, where the registers
+    /// select another address space and something is to be invalidated, a switch to the request's and
+    /// back.
+    ///
+    /// `VTCR_EL2` is switched with `VTTBR_EL2`, because another machine's table may have another
+    /// shape, and VMIDs of another width: with the wrong one, a walk would read tables of the one
+    /// machine as those of the other, and an invalidation might miss its VMID. No `ISB` stands between
+    /// the two writes: at EL2 the CPU walks nothing for EL1 on its own account, and an `ISB` comes
+    /// before the first instruction that uses the registers. (CPUs with speculative
+    /// address-translation errata do walk: see [`Instruction::execute`].)
     pub fn instructions_from(
         &self,
         request: &Invalidation,
-        current_vttbr: u64,
+        current: Stage2Registers,
     ) -> impl Iterator<Item = Instruction> {
         let mut sequence = [None; MAX_INSTRUCTIONS];
         let mut free = sequence.iter_mut();
-        self.for_each_instruction(request, current_vttbr, |instruction| {
+        self.for_each_instruction(request, current, |instruction| {
             if let Some(slot) = free.next() {
                 *slot = Some(instruction);
             }
@@ -72,7 +90,7 @@ impl Stage2 {
     pub(crate) fn for_each_instruction(
         &self,
         request: &Invalidation,
-        current_vttbr: u64,
+        current: Stage2Registers,
         mut run: impl FnMut(Instruction),
     ) {
         let ranges = request.ranges();
@@ -86,12 +104,13 @@ impl Stage2 {
         if reach == Reach::Nothing {
             return;
         }
-        let target = request.space().root_register;
-        let switches = target != current_vttbr;
+        let target = self.registers_for(request);
+        let switches = target != current;
         if switches {
             // Completes walks that the CPU began speculatively for the address space it leaves.
             run(Instruction::DsbNsh);
-            run(Instruction::WriteVttbr(target));
+            run(Instruction::WriteVtcr(target.vtcr));
+            run(Instruction::WriteVttbr(target.vttbr));
             run(Instruction::Isb);
         }
         if reach == Reach::Everything {
@@ -102,12 +121,18 @@ impl Stage2 {
         } else {
             let mut operands = Operands::new(ranges);
             while let Some(operand) = operands.next(self.capabilities()) {
-                match (operand, reaches_all) {
-                    (Operand::Single(xt), true) => run(Instruction::TlbiIpas2e1is(xt)),
-                    (Operand::Single(xt), false) => run(Instruction::TlbiIpas2e1(xt)),
-                    (Operand::Range(xt), true) => run(Instruction::TlbiRipas2e1is(xt)),
-                    (Operand::Range(xt), false) => run(Instruction::TlbiRipas2e1(xt)),
-                    (Operand::Missing, _) => {}
+                match operand {
+                    Operand::Single(xt) => run(form(
+                        Instruction::TlbiIpas2e1is(xt),
+                        Instruction::TlbiIpas2e1(xt),
+                    )),
+                    // The guard is true here. It removes the code where the format is a constant
+                    // without range operations.
+                    Operand::Range(xt) if self.capabilities().tlb_range() => run(form(
+                        Instruction::TlbiRipas2e1is(xt),
+                        Instruction::TlbiRipas2e1(xt),
+                    )),
+                    Operand::Range(_) | Operand::Missing => {}
                 }
             }
             // Mandatory: a walk could otherwise combine the old stage-2 entry with stage 1 again after
@@ -116,10 +141,24 @@ impl Stage2 {
             run(form(Instruction::TlbiVmalle1is, Instruction::TlbiVmalle1));
         }
         run(form(Instruction::DsbIsh, Instruction::DsbNsh));
+        if reaches_all && self.capabilities().repeat_tlbi() {
+            // The DSB above did not wait for accesses of affected CPUs; this one does.
+            run(Instruction::TlbiVale2is(0));
+            run(Instruction::DsbIsh);
+        }
         run(Instruction::Isb);
         if switches {
-            run(Instruction::WriteVttbr(current_vttbr));
+            run(Instruction::WriteVtcr(current.vtcr));
+            run(Instruction::WriteVttbr(current.vttbr));
             run(Instruction::Isb);
+        }
+    }
+
+    /// The registers that select the address space of `request`.
+    fn registers_for(&self, request: &Invalidation) -> Stage2Registers {
+        Stage2Registers {
+            vtcr: self.vtcr(),
+            vttbr: request.space().root_register,
         }
     }
 

@@ -172,13 +172,12 @@ fn id_registers_say_what_the_hardware_has_and_leave_policies_off() {
         Capabilities::new()
     );
     // Everything there is, FWB included but not switched on.
-    let mut registers = IdRegisters {
-        id_aa64isar0: 2 << 56,
-        id_aa64mmfr0: 6,
-        id_aa64mmfr1: 1 << 28 | 2 << 4 | 2,
-        id_aa64mmfr2: 1 << 48 | 1 << 40,
-        hcr_el2: 0x8000_0001,
-    };
+    let mut registers = IdRegisters::default();
+    registers.id_aa64isar0 = 2 << 56;
+    registers.id_aa64mmfr0 = 6;
+    registers.id_aa64mmfr1 = 1 << 28 | 2 << 4 | 2;
+    registers.id_aa64mmfr2 = 1 << 48 | 1 << 40;
+    registers.hcr_el2 = 0x8000_0001;
     let expected = Capabilities::common()
         .with_16_bit_vmid()
         .with_tlb_range()
@@ -193,6 +192,35 @@ fn id_registers_say_what_the_hardware_has_and_leave_policies_off() {
     // FEAT_TLBIOS alone (1) has no range forms.
     registers.id_aa64isar0 = 1 << 56;
     assert!(!Capabilities::from_id_registers(&registers).tlb_range());
+}
+
+/// `TGran4_2` in bits 43:40, and `TGran4` in bits 31:28, which counts where the former is 0.
+#[test]
+fn every_mode_needs_the_4_kib_granule_at_stage_2() {
+    for (id_aa64mmfr0, has_granule) in [
+        (0, true),
+        (0b0001 << 28, true),
+        (0b1111 << 28, false),
+        (0b0001 << 40, false),
+        (0b0010 << 40, true),
+        (0b0011 << 40, true),
+        // What stage 1 has does not matter where stage 2 says something itself.
+        (0b0010 << 40 | 0b1111 << 28, true),
+        (0b0001 << 40 | 0b0001 << 28, false),
+    ] {
+        let mut registers = IdRegisters::default();
+        registers.id_aa64mmfr0 = id_aa64mmfr0;
+        let capabilities = Capabilities::from_id_registers(&registers);
+        assert_eq!(capabilities.granule_4k(), has_granule, "{id_aa64mmfr0:#x}");
+        let format = Stage2::new(Mode::ipa(32).unwrap(), capabilities);
+        assert_eq!(format.is_ok(), has_granule, "{id_aa64mmfr0:#x}");
+    }
+    let without = Stage2::new(Mode::IPA40, Capabilities::common().without_4k_granule());
+    assert_eq!(without.unwrap_err(), ModeError::NoGranule4K);
+    assert_eq!(
+        ModeError::NoGranule4K.to_string(),
+        "the machine has no 4 KiB granule at stage 2"
+    );
 }
 
 #[test]

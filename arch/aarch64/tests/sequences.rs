@@ -6,9 +6,10 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange};
 use nested_page_table::{AddressSpaceId, Change, InvalidatedRange, Invalidation, Level, Scope};
 use nested_paging_aarch64::Instruction::{
     DsbIsh, DsbIshst, DsbNsh, DsbNshst, Isb, TlbiIpas2e1, TlbiIpas2e1is, TlbiRipas2e1,
-    TlbiRipas2e1is, TlbiVmalle1, TlbiVmalle1is, TlbiVmalls12e1, TlbiVmalls12e1is, WriteVttbr,
+    TlbiRipas2e1is, TlbiVale2is, TlbiVmalle1, TlbiVmalle1is, TlbiVmalls12e1, TlbiVmalls12e1is,
+    WriteVtcr, WriteVttbr,
 };
-use nested_paging_aarch64::{Capabilities, Instruction, Mode, Stage2};
+use nested_paging_aarch64::{Capabilities, Instruction, Mode, Stage2, Stage2Registers};
 use proptest::prelude::*;
 
 const VTTBR: u64 = 0x0007_0000_4020_2000;
@@ -20,6 +21,21 @@ const SPACE: AddressSpaceId = AddressSpaceId {
 fn plain() -> Stage2 {
     Stage2::new(Mode::IPA48, Capabilities::common()).unwrap()
 }
+
+/// A processor that completes accesses too late.
+fn repeating() -> Stage2 {
+    let capabilities = Capabilities::common().with_repeat_tlbi();
+    Stage2::new(Mode::IPA48, capabilities).unwrap()
+}
+
+/// `VTCR_EL2` of the formats here: `ipa48` with 48 bits of physical address.
+const VTCR: u64 = 0x8005_3590;
+
+/// Another machine: another shape of table, another root, another VMID.
+const OTHER: Stage2Registers = Stage2Registers {
+    vtcr: 0x8002_3558,
+    vttbr: 0x0001_0000_5000_0000,
+};
 
 fn hinting() -> Stage2 {
     let capabilities = Capabilities::common().with_tlb_level_hint();
@@ -100,13 +116,13 @@ fn m5_one_page_is_a_stage_2_invalidation_of_its_page_number_between_barriers() {
 fn another_address_space_is_switched_to_and_back() {
     let page = leaves(0x1000, 0x1000, Some(Level::PAGE_4K));
     let one = request(Scope::AllCpus, page);
-    let other = 0x0001_0000_5000_0000;
-    let switched: Vec<_> = plain().instructions_from(&one, other).collect();
+    let switched: Vec<_> = plain().instructions_from(&one, OTHER).collect();
     assert_eq!(
         switched,
         [
             DsbIshst,
             DsbNsh,
+            WriteVtcr(VTCR),
             WriteVttbr(VTTBR),
             Isb,
             TlbiIpas2e1is(1),
@@ -114,28 +130,93 @@ fn another_address_space_is_switched_to_and_back() {
             TlbiVmalle1is,
             DsbIsh,
             Isb,
-            WriteVttbr(other),
+            WriteVtcr(OTHER.vtcr),
+            WriteVttbr(OTHER.vttbr),
             Isb
         ]
     );
-    let same: Vec<_> = plain().instructions_from(&one, VTTBR).collect();
+    let current = Stage2Registers {
+        vtcr: VTCR,
+        vttbr: VTTBR,
+    };
+    let same: Vec<_> = plain().instructions_from(&one, current).collect();
     assert_eq!(same, plain().instructions(&one).collect::<Vec<_>>());
     let everything = Invalidation::everything(SPACE, Scope::Local);
-    let switched: Vec<_> = plain().instructions_from(&everything, other).collect();
+    let switched: Vec<_> = plain().instructions_from(&everything, OTHER).collect();
     assert_eq!(
         switched,
         [
             DsbNshst,
             DsbNsh,
+            WriteVtcr(VTCR),
             WriteVttbr(VTTBR),
             Isb,
             TlbiVmalls12e1,
             DsbNsh,
             Isb,
-            WriteVttbr(other),
+            WriteVtcr(OTHER.vtcr),
+            WriteVttbr(OTHER.vttbr),
             Isb
         ]
     );
+}
+
+/// Until a guest runs, `VTTBR_EL2` may hold the right value next to a `VTCR_EL2` that was never
+/// written, which decides how wide VMIDs are.
+#[test]
+fn the_shape_alone_is_switched_too() {
+    let everything = Invalidation::everything(SPACE, Scope::AllCpus);
+    let current = Stage2Registers {
+        vtcr: 0,
+        vttbr: VTTBR,
+    };
+    let switched: Vec<_> = plain().instructions_from(&everything, current).collect();
+    assert!(switched.contains(&WriteVtcr(VTCR)));
+    assert_eq!(
+        switched[switched.len() - 3..],
+        [WriteVtcr(0), WriteVttbr(VTTBR), Isb]
+    );
+}
+
+/// One more broadcast and the `DSB` that completes it, after all others and before the `ISB`.
+#[test]
+fn errata_take_one_more_broadcast_and_its_barrier() {
+    let page = leaves(0x1000, 0x1000, Some(Level::PAGE_4K));
+    assert_eq!(
+        sequence(&repeating(), Scope::AllCpus, page),
+        [
+            DsbIshst,
+            TlbiIpas2e1is(1),
+            DsbIsh,
+            TlbiVmalle1is,
+            DsbIsh,
+            TlbiVale2is(0),
+            DsbIsh,
+            Isb
+        ]
+    );
+    let everything = Invalidation::everything(SPACE, Scope::AllCpus);
+    let all: Vec<_> = repeating().instructions(&everything).collect();
+    assert_eq!(
+        all,
+        [
+            DsbIshst,
+            TlbiVmalls12e1is,
+            DsbIsh,
+            TlbiVale2is(0),
+            DsbIsh,
+            Isb
+        ]
+    );
+    // What reaches the calling CPU only is complete without.
+    let local = sequence(&repeating(), Scope::Local, page);
+    assert_eq!(local, sequence(&plain(), Scope::Local, page));
+    // A barrier is no invalidation.
+    let fresh = InvalidatedRange {
+        change: Change::Fresh,
+        ..page
+    };
+    assert_eq!(sequence(&repeating(), Scope::AllCpus, fresh), [DsbIshst]);
 }
 
 #[test]
@@ -228,14 +309,17 @@ fn past_64_operations_the_whole_vmid_goes() {
 #[test]
 fn the_longest_sequence_is_listed_to_its_end() {
     let pages = request(Scope::AllCpus, leaves(0, 64 << 12, Some(Level::PAGE_4K)));
-    let other = 0x0001_0000_5000_0000;
-    let all: Vec<_> = plain().instructions_from(&pages, other).collect();
-    let (begin, rest) = all.split_at(4);
+    let all: Vec<_> = repeating().instructions_from(&pages, OTHER).collect();
+    let (begin, rest) = all.split_at(5);
     let (middle, end) = rest.split_at(64);
-    assert_eq!(begin, [DsbIshst, DsbNsh, WriteVttbr(VTTBR), Isb]);
+    assert_eq!(
+        begin,
+        [DsbIshst, DsbNsh, WriteVtcr(VTCR), WriteVttbr(VTTBR), Isb]
+    );
     assert!((0..64).map(TlbiIpas2e1is).eq(middle.iter().copied()));
-    let stage_1 = [DsbIsh, TlbiVmalle1is, DsbIsh, Isb];
-    assert_eq!(end, [&stage_1[..], &[WriteVttbr(other), Isb]].concat());
+    let stage_1 = [DsbIsh, TlbiVmalle1is, DsbIsh, TlbiVale2is(0), DsbIsh, Isb];
+    let back = [WriteVtcr(OTHER.vtcr), WriteVttbr(OTHER.vttbr), Isb];
+    assert_eq!(end, [&stage_1[..], &back].concat());
 }
 
 #[test]
@@ -246,7 +330,7 @@ fn fresh_mappings_are_published_and_raised_ones_invalidated() {
         ..page
     };
     let one = request(Scope::AllCpus, fresh);
-    let sequence_elsewhere: Vec<_> = plain().instructions_from(&one, 0).collect();
+    let sequence_elsewhere: Vec<_> = plain().instructions_from(&one, OTHER).collect();
     assert_eq!(sequence_elsewhere, [DsbIshst]);
     let raised = InvalidatedRange {
         change: Change::Raised,

@@ -22,6 +22,8 @@ pub enum TlbInstruction {
     Dsb(Dsb),
     /// AArch64 ISB.
     Isb,
+    /// AArch64 MSR VTCR_EL2.
+    WriteVtcr(u64),
     /// AArch64 MSR VTTBR_EL2.
     WriteVttbr(u64),
     /// AArch64 MSR VTTBR_EL2 with the value that it had when the sequence began.

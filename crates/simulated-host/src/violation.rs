@@ -124,12 +124,20 @@ pub enum Violation {
         /// The invalidation.
         instruction: TlbInstruction,
     },
-    /// An invalidation was issued between a write of VTTBR_EL2 and the ISB that makes it count.
+    /// An invalidation was issued between a write of VTCR_EL2 or VTTBR_EL2 and the ISB that makes it
+    /// count.
     VttbrNotSynchronised {
         /// The CPU that issued it.
         cpu: usize,
         /// The invalidation.
         instruction: TlbInstruction,
+    },
+    /// An invalidation was issued while VTCR_EL2 was that of another machine than VTTBR_EL2.
+    WrongVtcr {
+        /// The CPU that issued it.
+        cpu: usize,
+        /// The value of VTCR_EL2.
+        vtcr: u64,
     },
     /// A sequence ended before its invalidations were complete.
     NotCompleted {
@@ -140,6 +148,15 @@ pub enum Violation {
     },
     /// A sequence ended with another VTTBR_EL2 than it found.
     VttbrNotRestored {
+        /// The CPU.
+        cpu: usize,
+        /// The value that it found.
+        before: u64,
+        /// The value that it left.
+        after: u64,
+    },
+    /// A sequence ended with another VTCR_EL2 than it found.
+    VtcrNotRestored {
         /// The CPU.
         cpu: usize,
         /// The value that it found.

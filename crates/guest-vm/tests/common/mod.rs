@@ -221,7 +221,7 @@ impl Backend for Aarch64 {
         };
         SimulatedHost::new(
             placement,
-            Box::new(Stage2Tlb::new(CPUS, 8)),
+            Box::new(Stage2Tlb::new(CPUS, 8).with_vtcr(Self::format().vtcr())),
             Box::new(walker),
             tlbis,
         )
@@ -237,6 +237,7 @@ fn tlbis(request: &Invalidation) -> Vec<TlbInstruction> {
         I::DsbIsh => TlbInstruction::Dsb(Dsb::Ish),
         I::DsbNsh => TlbInstruction::Dsb(Dsb::Nsh),
         I::Isb => TlbInstruction::Isb,
+        I::WriteVtcr(value) => TlbInstruction::WriteVtcr(value),
         I::WriteVttbr(value) => TlbInstruction::WriteVttbr(value),
         I::TlbiIpas2e1is(xt) => tlbi(Tlbi::Ipas2E1Is, xt),
         I::TlbiIpas2e1(xt) => tlbi(Tlbi::Ipas2E1, xt),
@@ -249,8 +250,9 @@ fn tlbis(request: &Invalidation) -> Vec<TlbInstruction> {
         other => panic!("no counterpart for {other:?}"),
     };
     // The host runs with a VTTBR_EL2 of 0.
+    let current = nested_paging_aarch64::Stage2Registers { vtcr: 0, vttbr: 0 };
     Aarch64::format()
-        .instructions_from(request, 0)
+        .instructions_from(request, current)
         .map(convert)
         .collect()
 }

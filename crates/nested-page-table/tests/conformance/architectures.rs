@@ -194,11 +194,12 @@ pub(crate) const AARCH64: fn(&str, u8) -> Variant = |mode, number| {
             hardware_dirty_state: true,
         },
     };
-    let tlb = Stage2Tlb::new(CPUS, if range { 16 } else { 8 });
+    let tlb = Stage2Tlb::new(CPUS, if range { 16 } else { 8 }).with_vtcr(format.vtcr());
     let convert = |format: &aarch64::Stage2, request: &Invalidation| {
-        // The CPUs of the model begin with VTTBR_EL2 = 0 and run no guest in between.
+        // The CPUs of the model begin with both registers 0 and run no guest in between.
+        let current = aarch64::Stage2Registers { vtcr: 0, vttbr: 0 };
         format
-            .instructions_from(request, 0)
+            .instructions_from(request, current)
             .map(stage2_instruction)
             .collect()
     };
@@ -215,6 +216,7 @@ fn stage2_instruction(instruction: aarch64::Instruction) -> TlbInstruction {
         I::DsbIsh => TlbInstruction::Dsb(Dsb::Ish),
         I::DsbNsh => TlbInstruction::Dsb(Dsb::Nsh),
         I::Isb => TlbInstruction::Isb,
+        I::WriteVtcr(value) => TlbInstruction::WriteVtcr(value),
         I::WriteVttbr(value) => TlbInstruction::WriteVttbr(value),
         I::TlbiIpas2e1is(xt) => tlbi(Tlbi::Ipas2E1Is, xt),
         I::TlbiIpas2e1(xt) => tlbi(Tlbi::Ipas2E1, xt),

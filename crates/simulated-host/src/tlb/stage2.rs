@@ -24,17 +24,26 @@ pub struct Stage2Tlb {
     cpus: Vec<Cache>,
     states: Vec<CpuState>,
     vmid_mask: u64,
+    /// What VTCR_EL2 has to be where an invalidation is issued, if that is checked.
+    vtcr: Option<u64>,
+}
+
+/// What selects a table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Registers {
+    vtcr: u64,
+    vttbr: u64,
 }
 
 /// What a CPU knows apart from translations.
 #[derive(Clone, Debug, Default)]
 struct CpuState {
-    /// VTTBR_EL2 as the TLBI operations see it.
-    vttbr: u64,
-    /// A value that was written, and counts from the next ISB on.
-    written: Option<u64>,
-    /// VTTBR_EL2 when the sequence began.
-    before: u64,
+    /// The registers as the TLBI operations see them.
+    registers: Registers,
+    /// Values that were written, and count from the next ISB on.
+    written: Option<Registers>,
+    /// The registers when the sequence began.
+    before: Registers,
     /// Stores to tables that walkers of this CPU, or of all of them, may not see yet.
     unordered_locally: bool,
     unordered: bool,
@@ -43,8 +52,8 @@ struct CpuState {
 }
 
 impl CpuState {
-    fn newest_vttbr(&self) -> u64 {
-        self.written.unwrap_or(self.vttbr)
+    fn newest(&self) -> Registers {
+        self.written.unwrap_or(self.registers)
     }
 }
 
@@ -57,7 +66,16 @@ impl Stage2Tlb {
             states: vec![CpuState::default(); cpus.len()],
             cpus,
             vmid_mask: (1 << vmid_bits.min(16)) - 1,
+            vtcr: None,
         }
+    }
+
+    /// Requires VTCR_EL2 to have this value where an invalidation is issued: that of the machine
+    /// whose translations are invalidated.
+    #[must_use]
+    pub fn with_vtcr(self, vtcr: u64) -> Self {
+        let vtcr = Some(vtcr);
+        Self { vtcr, ..self }
     }
 
     /// TLBI on one CPU: takes effect at the DSB that follows.
@@ -72,12 +90,16 @@ impl Stage2Tlb {
         let Some(state) = self.states.get_mut(cpu) else {
             return;
         };
-        let vmid = state.vttbr >> VMID_SHIFT & self.vmid_mask;
+        let Registers { vtcr, vttbr } = state.registers;
+        let vmid = vttbr >> VMID_SHIFT & self.vmid_mask;
         let Some(decoded) = Operation::decode(operation, xt, vmid) else {
             return report(Violation::ReservedOperand { cpu, instruction });
         };
         if state.written.is_some() {
             report(Violation::VttbrNotSynchronised { cpu, instruction });
+        }
+        if self.vtcr.is_some_and(|expected| expected != vtcr) {
+            report(Violation::WrongVtcr { cpu, vtcr });
         }
         let unordered = match decoded.shareable {
             true => state.unordered,
@@ -108,18 +130,31 @@ impl Stage2Tlb {
         self.complete(cpu, &done);
     }
 
-    /// ISB on one CPU: a write of VTTBR_EL2 counts from now on.
+    /// ISB on one CPU: writes of VTCR_EL2 and VTTBR_EL2 count from now on.
     pub fn isb(&mut self, cpu: usize) {
         if let Some(state) = self.states.get_mut(cpu) {
-            state.vttbr = state.newest_vttbr();
+            state.registers = state.newest();
             state.written = None;
         }
     }
 
-    /// MSR VTTBR_EL2 on one CPU.
-    pub fn write_vttbr(&mut self, cpu: usize, value: u64) {
+    /// MSR VTCR_EL2 on one CPU.
+    pub fn write_vtcr(&mut self, cpu: usize, vtcr: u64) {
         if let Some(state) = self.states.get_mut(cpu) {
-            state.written = Some(value);
+            state.written = Some(Registers {
+                vtcr,
+                ..state.newest()
+            });
+        }
+    }
+
+    /// MSR VTTBR_EL2 on one CPU.
+    pub fn write_vttbr(&mut self, cpu: usize, vttbr: u64) {
+        if let Some(state) = self.states.get_mut(cpu) {
+            state.written = Some(Registers {
+                vttbr,
+                ..state.newest()
+            });
         }
     }
 
@@ -171,7 +206,7 @@ impl TlbModel for Stage2Tlb {
         if let Some(state) = self.states.get_mut(cpu) {
             state.unordered = true;
             state.unordered_locally = true;
-            state.before = state.newest_vttbr();
+            state.before = state.newest();
         }
     }
 
@@ -187,9 +222,10 @@ impl TlbModel for Stage2Tlb {
             TlbInstruction::Tlbi { operation, xt } => self.tlbi(cpu, operation, xt, report),
             TlbInstruction::Dsb(kind) => self.dsb(cpu, kind),
             TlbInstruction::Isb => self.isb(cpu),
+            TlbInstruction::WriteVtcr(value) => self.write_vtcr(cpu, value),
             TlbInstruction::WriteVttbr(value) => self.write_vttbr(cpu, value),
             TlbInstruction::RestoreVttbr => {
-                let before = self.states.get(cpu).map_or(0, |state| state.before);
+                let before = self.states.get(cpu).map_or(0, |state| state.before.vttbr);
                 self.write_vttbr(cpu, before);
             }
             _ => report(Violation::UnknownInstruction { cpu, instruction }),
@@ -204,9 +240,13 @@ impl TlbModel for Stage2Tlb {
             let open = state.open.len();
             report(Violation::NotCompleted { cpu, open });
         }
-        let (before, after) = (state.before, state.newest_vttbr());
+        let (before, after) = (state.before.vttbr, state.newest().vttbr);
         if before != after {
             report(Violation::VttbrNotRestored { cpu, before, after });
+        }
+        let (before, after) = (state.before.vtcr, state.newest().vtcr);
+        if before != after {
+            report(Violation::VtcrNotRestored { cpu, before, after });
         }
     }
 }

@@ -178,6 +178,30 @@ fn a_local_sequence_serves_one_cpu() {
     rig.assert_clean();
 }
 
+/// VTCR_EL2 is written before VTTBR_EL2 each time, and one ISB serves both.
+#[test]
+fn the_other_machines_vtcr_is_switched_to_and_back() {
+    let vtcr = 0x8002_3558;
+    let register = Rig::new(Arch::Aarch64).register;
+    let operations = [(Tlbi::VmallS12E1Is, 0)];
+    let mut right = stage2_sequence(register, &operations);
+    right.insert(1, TlbInstruction::WriteVtcr(vtcr));
+    right.insert(right.len() - 2, TlbInstruction::WriteVtcr(0));
+    let found = |removed: Option<usize>| {
+        let model = Stage2Tlb::new(1, 16).with_vtcr(vtcr);
+        let rig = Rig::with_model(Arch::Aarch64, Box::new(model));
+        rig.touch();
+        rig.set_page(0);
+        let mut instructions = right.clone();
+        removed.map(|index| instructions.remove(index));
+        rig.run(&instructions);
+        names(&rig.check())
+    };
+    assert_eq!(found(None), [""; 0]);
+    assert_eq!(found(Some(1)), ["WrongVtcr"]);
+    assert_eq!(found(Some(right.len() - 3)), ["VtcrNotRestored"]);
+}
+
 #[test]
 fn a_broadcast_needs_barriers_of_its_domain() {
     let mut weak = right();
