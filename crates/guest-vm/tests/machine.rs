@@ -112,10 +112,7 @@ fn allocated_memory_takes_blocks_where_it_may<B: Backend>() {
 
     let mut config = config::<B>();
     config.memory_regions = vec![ram(RAM, 0x20_0000, RWX, MapType::Alloc)];
-    config.leaf_policy = LeafPolicy {
-        largest_executable: Level::PAGE_4K,
-        ..LeafPolicy::HARDWARE
-    };
+    config.leaf_policy = LeafPolicy::HARDWARE.with_largest_executable(Level::PAGE_4K);
     let vm = Vm::new(config, host.clone()).unwrap();
     assert_eq!(vm.statistics().leaves[..2], [512, 0]);
     shut_down(vm, &host);

@@ -9,6 +9,7 @@ use crate::contract::level::Level;
 
 /// One leaf: a guest range, where it leads, and what the guest may do there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mapping {
     /// Everything that the leaf translates.
     pub guest: GuestPhysRange,
@@ -45,6 +46,7 @@ impl fmt::Display for Mapping {
 
 /// A leaf that was unmapped, reported when no CPU can use it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnmappedLeaf {
     /// What it translated.
     pub guest: GuestPhysRange,

@@ -9,6 +9,7 @@ use crate::contract::level::Level;
 /// Leaves that exist are not changed by a new policy until they are mapped anew or protected. What a split
 /// leaves of one is a level smaller, whatever the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeafPolicy {
     /// The highest level at which any leaf is made.
     pub largest: Level,
@@ -28,6 +29,15 @@ impl LeafPolicy {
         Self {
             largest: level,
             largest_executable: level,
+        }
+    }
+
+    /// The same policy, with executable leaves of at most `level`.
+    #[must_use]
+    pub const fn with_largest_executable(self, level: Level) -> Self {
+        Self {
+            largest_executable: level,
+            ..self
         }
     }
 

@@ -12,6 +12,7 @@ use crate::tree::tables::Tables;
 
 /// Counts over a whole table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Statistics {
     /// The tables of each level, the root as one.
     pub tables: [u64; Level::COUNT],

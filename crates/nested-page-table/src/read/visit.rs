@@ -14,6 +14,7 @@ use crate::tree::tables::Tables;
 
 /// One present entry, as [`NestedPageTable::visit_entries`](crate::NestedPageTable::visit_entries) shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VisitedEntry {
     /// Everything that the entry translates.
     pub guest: GuestPhysRange,

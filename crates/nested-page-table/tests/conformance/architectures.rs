@@ -59,10 +59,7 @@ fn variant<F: Format, R: Reference + Clone>(
 /// Every other number restricts leaves.
 fn policy(number: u8) -> LeafPolicy {
     match number % 4 {
-        1 => LeafPolicy {
-            largest: Level::BLOCK_2M,
-            largest_executable: Level::PAGE_4K,
-        },
+        1 => LeafPolicy::up_to(Level::BLOCK_2M).with_largest_executable(Level::PAGE_4K),
         2 => LeafPolicy::up_to(Level::BLOCK_1G),
         _ => LeafPolicy::HARDWARE,
     }

@@ -65,6 +65,7 @@ impl Limits {
         let LeafPolicy {
             largest,
             largest_executable,
+            ..
         } = variant.policy;
         let largest = largest.min(variant.geometry.largest_leaf());
         Self {
