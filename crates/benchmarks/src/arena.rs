@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use anyhow::{Context, Result, bail};
-use nested_paging::HostPhysAddr;
+use nested_paging::{HostPhysAddr, HostPhysRange};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 /// Where the arena begins. A host-physical address is its own pointer: a kernel's direct map, with an
@@ -32,6 +32,13 @@ pub(crate) fn map() -> Result<()> {
     // SAFETY: the mapping is new, writable, as long as this, and nobody else's.
     unsafe { ptr::write_bytes(mapped.cast::<u8>(), 0, BYTES) };
     Ok(())
+}
+
+/// Whether the arena has a byte of `range`.
+#[inline]
+pub(crate) fn overlaps(range: &HostPhysRange) -> bool {
+    let end = START.as_u64() + BYTES as u64;
+    range.start().as_u64() < end && range.last() >= START
 }
 
 /// A kernel's direct map has huge pages: without them the host's own TLB misses would be measured.

@@ -45,6 +45,12 @@ impl<'h, F: Walkable> Built<'h, F> {
         }
         let before = host.frames_out();
         let config = vm_config(planned, format, vmid);
+        host.grant(
+            planned
+                .plan
+                .mappings()
+                .filter_map(|mapping| host_range(&mapping)),
+        );
         let vm = Vm::new(config, host).map_err(|error| error.to_string())?;
         let mut promised = Vec::new();
         let allocated = planned

@@ -1,10 +1,11 @@
 //! The simulated host that tables are built on.
+#![expect(unsafe_code, reason = "implements `VmHal`")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange};
-use guest_vm::VmHal;
+use guest_vm::{GuestUse, VmHal};
 use nested_page_table::{Invalidation, InvalidationFailed};
 use simulated_host::{Placement, SimulatedFrames, SparseMemory, Violation, Violations};
 
@@ -27,6 +28,8 @@ struct State {
     reserved: BTreeMap<HostPhysAddr, HostPhysAddr>,
     /// The next address to promise.
     promised: u64,
+    /// The host memory of all plans so far: sorted ranges that neither overlap nor touch.
+    planned: Vec<HostPhysRange>,
 }
 
 impl Host {
@@ -58,6 +61,20 @@ impl Host {
         self.violations.all()
     }
 
+    /// Grants the guests the host memory that a plan names.
+    pub(crate) fn grant(&self, ranges: impl Iterator<Item = HostPhysRange>) {
+        let planned = &mut self.state().planned;
+        planned.extend(ranges);
+        planned.sort_unstable();
+        planned.dedup_by(|next, range| {
+            let joins = next.overlaps(range) || range.is_followed_by(next);
+            if joins && let Some(both) = range.hull(next) {
+                *range = both;
+            }
+            joins
+        });
+    }
+
     /// Host addresses for memory that the hypervisor would allocate for `guest`: runs of 2 MiB where
     /// those fit, and never larger ones. `None` when host addresses run out.
     pub(crate) fn promise(&self, guest: &GuestPhysRange) -> Option<HostPhysAddr> {
@@ -78,11 +95,26 @@ impl Host {
     }
 }
 
-impl VmHal for Host {
+// SAFETY: `frames` is one field. Guest memory does not exist here, so nobody uses it. `pointer` panics where
+// no memory exists: a read or write of guest memory cannot reach anything. There are no CPUs to invalidate.
+unsafe impl VmHal for Host {
     type Frames = SimulatedFrames;
 
     fn frames(&self) -> &SimulatedFrames {
         &self.frames
+    }
+
+    /// What a plan holds, and what was promised.
+    fn grants(&self, range: HostPhysRange, _: GuestUse) -> bool {
+        let state = self.state();
+        let below = state
+            .planned
+            .partition_point(|planned| planned.start() <= range.start());
+        let planned = below
+            .checked_sub(1)
+            .and_then(|place| state.planned.get(place));
+        planned.is_some_and(|planned| planned.contains_range(&range))
+            || range.last().as_u64() < state.promised
     }
 
     fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {

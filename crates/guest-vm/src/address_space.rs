@@ -9,7 +9,9 @@ use nested_page_table::{
     Format, LeafPolicy, MapError, NestedPageTable, NewTableError, ProtectError, UnmapError,
 };
 
+use crate::channel::MappedChannel;
 use crate::error::VmError;
+use crate::guest_use::{GuestUse, HostMemoryKind};
 use crate::hal::{HalTableHost, VmHal};
 use crate::region::{Backing, Region};
 use crate::region_map::RegionMap;
@@ -29,6 +31,9 @@ pub(crate) struct AddressSpace<F: Format, H: VmHal> {
     pub(crate) regions: RegionMap,
     /// What `alloc_memory_region_at` gave.
     pub(crate) reservations: Vec<HostPhysRange>,
+    /// The channels that are mapped, so that their frames stay out. An entry goes only after its mapping
+    /// was removed and invalidated on all CPUs.
+    pub(crate) channels: Vec<MappedChannel<H>>,
     /// Where IVC channels may be placed.
     pub(crate) channel_ranges: Vec<GuestPhysRange>,
 }
@@ -47,39 +52,62 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             table: table.with_leaf_policy(policy),
             regions: RegionMap::default(),
             reservations: Vec::new(),
+            channels: Vec::new(),
             channel_ranges: Vec::new(),
         })
     }
 
-    /// Maps `guest` to the host addresses from `host` on.
-    pub(crate) fn map(
+    /// Maps `guest` to the host addresses from `host` on, if the host lets the guest have them.
+    pub(crate) fn map_region(
         &mut self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), VmError> {
-        let region = Region {
-            guest,
-            backing: Backing::Linear(host),
-            flags,
-        };
-        self.table
-            .format()
-            .check_flags(flags)
-            .map_err(MapError::Flags)?;
+        let memory = self.check_linear(guest, host, flags)?;
+        let r#use = GuestUse::MapRegion(HostMemoryKind::of(flags));
+        self.require_grant(memory, r#use)?;
+        self.map_linear(guest, memory, flags)
+    }
+
+    /// Everything that can be said against a linear region without asking the host.
+    pub(crate) fn check_linear(
+        &self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<HostPhysRange, VmError> {
+        let format = self.table.format();
+        format.check_flags(flags).map_err(MapError::Flags)?;
         if !guest.is_aligned_4k() || !host.is_aligned_4k() {
             return Err(MapError::Unaligned { guest, host }.into());
         }
         let memory = HostPhysRange::from_start_size(host, guest.size())?;
         self.check_guest_width(&guest)?;
         self.check_host_width(&memory)?;
-        self.prepare_insert(&guest)?;
+        self.check_free(&guest)?;
+        Ok(memory)
+    }
+
+    /// Maps `guest` to `memory`, which [`check_linear`](Self::check_linear) returned and the host has
+    /// granted.
+    pub(crate) fn map_linear(
+        &mut self,
+        guest: GuestPhysRange,
+        memory: HostPhysRange,
+        flags: MappingFlags,
+    ) -> Result<(), VmError> {
+        self.regions.reserve()?;
         publish_contents(&*self.hal, memory, flags);
-        let mapped = self.table.map(guest, host, flags);
-        if let Ok(()) | Err(MapError::NotInvalidated(_)) = mapped {
-            self.regions.insert(region);
-        }
-        Ok(mapped?)
+        let mut edit = self.table.edit();
+        edit.map(guest, memory.start(), flags)?;
+        // Before the invalidation, which may fail or unwind: what is mapped has a region.
+        self.regions.insert(Region {
+            guest,
+            backing: Backing::Linear(memory.start()),
+            flags,
+        });
+        edit.finish().map_err(VmError::NotInvalidated)
     }
 
     /// Refuses what the table could never map, before anything is done for it.
@@ -108,7 +136,12 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
 
     /// Makes sure that a region for `guest` can be inserted.
     pub(crate) fn prepare_insert(&mut self, guest: &GuestPhysRange) -> Result<(), VmError> {
-        self.regions.reserve()?;
+        self.check_free(guest)?;
+        self.regions.reserve()
+    }
+
+    /// Fails if a region has a byte of `guest`.
+    fn check_free(&self, guest: &GuestPhysRange) -> Result<(), VmError> {
         match self.regions.overlapping(guest).first() {
             None => Ok(()),
             Some(region) => Err(VmError::Occupied {

@@ -7,8 +7,9 @@ use crate::error::VmError;
 use crate::setup_error::SetupError;
 
 /// Bad flags, ranges and alignment are `InvalidInput`, missing frames `NoMemory`, what is in use
-/// `AlreadyExists`, absent memory `NotFound`, device memory `BadAddress`, an invalidation that failed `Io`, and
-/// what has to wait for one that failed before `ResourceBusy`.
+/// `AlreadyExists`, absent memory `NotFound`, device memory `BadAddress`, host memory that is not granted
+/// `PermissionDenied`, an invalidation that failed `Io`, and what has to wait for one that failed before
+/// `ResourceBusy`.
 impl From<VmError> for AxErrorKind {
     fn from(error: VmError) -> Self {
         match error {
@@ -28,11 +29,13 @@ impl From<VmError> for AxErrorKind {
             VmError::IvcChannelInRange { .. } => Self::ResourceBusy,
             VmError::NotMapped { .. } | VmError::NoIvcChannel { .. } => Self::NotFound,
             VmError::DeviceMemory { .. } => Self::BadAddress,
+            VmError::NotGranted { .. } => Self::PermissionDenied,
         }
     }
 }
 
-/// An overlap of regions is `AlreadyExists`, a missing frame `NoMemory`, all else `InvalidInput`.
+/// An overlap of regions is `AlreadyExists`, a missing frame `NoMemory`, host memory that is not granted
+/// `PermissionDenied`, all else `InvalidInput`.
 impl From<SetupError<'_>> for AxErrorKind {
     fn from(error: SetupError<'_>) -> Self {
         match error {

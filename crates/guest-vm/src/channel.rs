@@ -1,63 +1,155 @@
-//! Inter-VM communication channels: shared memory at a place that the machine chooses.
+//! Inter-VM communication channels: memory that several machines share.
 
-use guest_addr::{
-    GuestPhysAddr, GuestPhysRange, HostPhysRange, PAGE_SIZE_4K, RangeError, align_up_4k,
-};
+use alloc::sync::Arc;
+use core::fmt;
+
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange, RangeError, align_up_4k};
 use mapping_flags::MappingFlags;
-use nested_page_table::{Format, MapError};
+use nested_page_table::Format;
 
 use crate::address_space::{AddressSpace, publish_contents};
 use crate::error::VmError;
-use crate::frames::FrameRun;
+use crate::frames::ChannelFrames;
+use crate::guest_use::GuestUse;
 use crate::hal::VmHal;
 use crate::region::{Backing, Region};
 
-/// A channel of one machine. Another machine takes part by mapping `host`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IvcChannel {
-    /// Where the guest sees the channel.
-    pub guest: GuestPhysRange,
-    /// Where it lies in host memory: consecutive frames.
-    pub host: HostPhysRange,
+/// Memory that machines share, for communication between their guests.
+///
+/// [`Vm::alloc_ivc_channel`](crate::Vm::alloc_ivc_channel) makes a channel and maps it in one machine;
+/// [`Vm::map_ivc_channel`](crate::Vm::map_ivc_channel) maps it in others. Every mapping and every clone of
+/// this value counts. The frames go back to where they came from when the last mapping is gone on all CPUs
+/// and the last clone is dropped, in whatever order the machines let go.
+///
+/// Machines share channels if their hardware abstraction has the type `H`, such as references to one host.
+/// The channel keeps the abstraction of the machine that made it, since its frames go back there.
+pub struct IvcChannel<H: VmHal> {
+    frames: Arc<ChannelFrames<H>>,
+}
+
+impl<H: VmHal> IvcChannel<H> {
+    /// Where the channel lies in host memory: consecutive frames.
+    #[must_use]
+    pub fn host(&self) -> HostPhysRange {
+        self.frames.range()
+    }
+
+    /// The size in bytes, a multiple of 4 KiB.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.host().size()
+    }
+}
+
+impl<H: VmHal> Clone for IvcChannel<H> {
+    fn clone(&self) -> Self {
+        let frames = Arc::clone(&self.frames);
+        Self { frames }
+    }
+}
+
+/// Two values are equal if they are clones of one channel.
+impl<H: VmHal> PartialEq for IvcChannel<H> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.frames, &other.frames)
+    }
+}
+
+impl<H: VmHal> Eq for IvcChannel<H> {}
+
+impl<H: VmHal> fmt::Debug for IvcChannel<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IvcChannel")
+            .field("host", &self.host())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A channel that a machine maps.
+#[derive(Debug)]
+pub(crate) struct MappedChannel<H: VmHal> {
+    start: GuestPhysAddr,
+    /// Keeps the frames: never read.
+    _channel: IvcChannel<H>,
 }
 
 impl<F: Format, H: VmHal> AddressSpace<F, H> {
-    pub(crate) fn alloc_channel(&mut self, size: u64) -> Result<IvcChannel, VmError> {
+    pub(crate) fn alloc_channel(
+        &mut self,
+        size: u64,
+    ) -> Result<(GuestPhysRange, IvcChannel<H>), VmError> {
         let guest = self.free_channel_range(size)?;
-        self.regions.reserve()?;
-        let run = FrameRun::zeroed(self.hal.frames(), guest.size(), PAGE_SIZE_4K)
-            .ok_or(VmError::NoFrames { guest })?;
-        let (host, flags) = (run.range()?, MappingFlags::READ_WRITE);
-        publish_contents(&*self.hal, host, flags);
-        let mapped = self.table.map(guest, host.start(), flags);
-        if let Err(error @ MapError::NotInvalidated(_)) = mapped {
-            // The guest may use the frames already: they stay out with the region.
-            crate::log::error(format_args!("a channel at {guest}: {error}"));
-        } else {
-            mapped?;
+        let frames = ChannelFrames::zeroed(&self.hal, guest.size());
+        let frames = Arc::new(frames.ok_or(VmError::NoFrames { guest })?);
+        let channel = IvcChannel { frames };
+        match self.place_channel(guest, &channel, MappingFlags::READ_WRITE) {
+            // The channel is mapped. A CPU may believe that nothing is there, and fault once more.
+            Err(VmError::NotInvalidated(error)) => {
+                crate::log::error(format_args!("a channel at {guest}: {error}"));
+            }
+            placed => placed?,
         }
-        run.hand_over();
+        Ok((guest, channel))
+    }
+
+    /// Maps a channel that another machine made, or this one.
+    pub(crate) fn map_channel(
+        &mut self,
+        address: GuestPhysAddr,
+        channel: &IvcChannel<H>,
+        flags: MappingFlags,
+    ) -> Result<(), VmError> {
+        let host = channel.host();
+        let guest = GuestPhysRange::from_start_size(address, host.size())?;
+        self.check_linear(guest, host.start(), flags)?;
+        self.require_grant(host, GuestUse::IvcChannel)?;
+        self.place_channel(guest, channel, flags)
+    }
+
+    /// Maps `channel` at `guest`, which is free and as large.
+    fn place_channel(
+        &mut self,
+        guest: GuestPhysRange,
+        channel: &IvcChannel<H>,
+        flags: MappingFlags,
+    ) -> Result<(), VmError> {
+        self.regions.reserve()?;
+        self.channels
+            .try_reserve(1)
+            .map_err(|_| VmError::NoBookkeepingMemory)?;
+        let host = channel.host();
+        publish_contents(&*self.hal, host, flags);
+        // The mapping counts before it is made: should the host unwind meanwhile, the frames stay out.
+        self.channels.push(MappedChannel {
+            start: guest.start(),
+            _channel: channel.clone(),
+        });
+        let mut edit = self.table.edit();
+        if let Err(error) = edit.map(guest, host.start(), flags) {
+            self.channels.pop();
+            return Err(error.into());
+        }
         self.regions.insert(Region {
             guest,
             backing: Backing::Channel(host.start()),
             flags,
         });
-        Ok(IvcChannel { guest, host })
+        edit.finish().map_err(VmError::NotInvalidated)
     }
 
     pub(crate) fn release_channel(&mut self, address: GuestPhysAddr) -> Result<(), VmError> {
         let region = self.regions.find(address).copied();
-        let Some(Region {
-            guest,
-            backing: Backing::Channel(host),
-            ..
-        }) = region.filter(|region| region.guest.start() == address)
-        else {
-            return Err(VmError::NoIvcChannel { address });
+        let is_channel = |region: &Region| {
+            region.guest.start() == address && matches!(region.backing, Backing::Channel(_))
         };
+        let region = region
+            .filter(is_channel)
+            .ok_or(VmError::NoIvcChannel { address })?;
         self.regions.reserve()?;
-        self.unmap_channel(guest, host)?;
-        self.regions.remove(&guest);
+        self.table.unmap(region.guest)?;
+        self.regions.remove(&region.guest);
+        // No CPU reaches the channel any more, so this mapping need not keep its frames.
+        self.channels.retain(|mapped| mapped.start != address);
         Ok(())
     }
 

@@ -54,7 +54,8 @@ pub enum MapType {
     /// Zeroed frames of the host's allocator, not necessarily contiguous.
     Alloc,
     /// The host addresses that equal the guest addresses, taken from the host's allocator. If they
-    /// are not free that is a warning, and the guest gets them all the same.
+    /// are not free, [`VmHal::grants`](crate::VmHal::grants) is asked once more: the guest gets them with
+    /// a warning, or the machine is refused.
     Identical,
     /// The host addresses that equal the guest addresses, which nobody allocates or clears.
     Reserved,

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, RangeError};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange, RangeError};
 use nested_page_table::{InvalidationFailed, MapError, ProtectError, UnmapError};
 
+use crate::guest_use::GuestUse;
 use crate::region::Occupant;
 
 /// Why an operation on a running machine failed. It changed nothing, unless a reason says otherwise: where the
@@ -35,6 +36,14 @@ pub enum VmError {
         requested: GuestPhysRange,
         /// The first channel in it.
         channel: GuestPhysRange,
+    },
+    /// The host does not let the guest have the memory: [`VmHal::grants`](crate::VmHal::grants)
+    /// refused.
+    NotGranted {
+        /// The host memory that was asked for, in whole pages.
+        range: HostPhysRange,
+        /// What the guest wanted it for.
+        r#use: GuestUse,
     },
     /// The guest has no memory at the address.
     NotMapped {
@@ -87,6 +96,9 @@ impl fmt::Display for VmError {
                 f,
                 "guest range {requested} touches the IVC channel at {channel}: release it first"
             ),
+            Self::NotGranted { range, r#use } => {
+                write!(f, "the host does not grant {range} as {}", r#use)
+            }
             Self::NotMapped { address } => write!(f, "no guest memory at {address}"),
             Self::DeviceMemory { address } => write!(f, "guest address {address} is device memory"),
             Self::NoFrames { guest } => {

@@ -4,13 +4,14 @@
     reason = "gives frames back to the allocator, which nobody may use any more"
 )]
 
-use core::mem;
+use alloc::sync::Arc;
+use core::fmt;
+use core::mem::{self, ManuallyDrop};
 
 use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K, RangeError};
 use nested_page_table::{Format, HostFrames, UnmapError};
 
 use crate::address_space::AddressSpace;
-use crate::error::VmError;
 use crate::hal::VmHal;
 use crate::region::Backing;
 
@@ -55,6 +56,44 @@ impl<A: HostFrames> Drop for FrameRun<'_, A> {
     }
 }
 
+/// The frames of a channel: a run that every machine which maps the channel keeps. Dropping it gives it
+/// back.
+pub(crate) struct ChannelFrames<H: VmHal> {
+    hal: Arc<H>,
+    range: HostPhysRange,
+}
+
+impl<H: VmHal> ChannelFrames<H> {
+    /// Zeroed frames for `bytes` bytes, a multiple of 4 KiB.
+    pub(crate) fn zeroed(hal: &Arc<H>, bytes: u64) -> Option<Self> {
+        let run = FrameRun::zeroed(hal.frames(), bytes, PAGE_SIZE_4K)?;
+        let range = run.range().ok()?;
+        run.hand_over();
+        let hal = Arc::clone(hal);
+        Some(Self { hal, range })
+    }
+
+    pub(crate) const fn range(&self) -> HostPhysRange {
+        self.range
+    }
+}
+
+impl<H: VmHal> fmt::Debug for ChannelFrames<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.range.fmt(f)
+    }
+}
+
+impl<H: VmHal> Drop for ChannelFrames<H> {
+    fn drop(&mut self) {
+        let frames = self.range.size() / PAGE_SIZE_4K;
+        // SAFETY: the run came whole from the frames of this `hal`. Every machine that maps the channel
+        // keeps an `Arc` of this value until the mapping was removed and invalidated on all CPUs, or for
+        // ever if that fails: see `AddressSpace::channels`. So nobody uses the run.
+        unsafe { self.hal.frames().dealloc(self.range.start(), frames) };
+    }
+}
+
 impl<F: Format, H: VmHal> AddressSpace<F, H> {
     /// Unmaps `range`, and gives back the frames of allocated regions that were mapped in it. The
     /// regions stay.
@@ -81,26 +120,6 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         })
     }
 
-    /// Unmaps a channel, waits until no CPU can reach it, and gives back its run.
-    pub(crate) fn unmap_channel(
-        &mut self,
-        guest: GuestPhysRange,
-        base: HostPhysAddr,
-    ) -> Result<(), VmError> {
-        self.table.unmap(guest)?;
-        self.free_channel(guest, base);
-        Ok(())
-    }
-
-    fn free_channel(&self, guest: GuestPhysRange, base: HostPhysAddr) {
-        let frames = guest.size() / PAGE_SIZE_4K;
-        // SAFETY: the run was taken from `hal.frames()` with this base and size when the channel
-        // was made, and its mapping was removed and invalidated on all CPUs by the caller. Peers
-        // that map it have let go of it: that is the contract of `release_ivc_channel` and of
-        // dropping the machine.
-        unsafe { self.hal.frames().dealloc(base, frames) };
-    }
-
     /// Every guest address that may be mapped.
     fn mapped_hull(&self) -> Option<GuestPhysRange> {
         let mut mapped = self
@@ -115,18 +134,16 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
 
 impl<F: Format, H: VmHal> Drop for AddressSpace<F, H> {
     fn drop(&mut self) {
+        // Should the host unwind, or fail to invalidate, the guest might still reach the memory: then
+        // keeping it is the only safe thing to do.
+        let channels = ManuallyDrop::new(mem::take(&mut self.channels));
         if let Some(hull) = self.mapped_hull()
             && let Err(error) = self.unmap_and_free(hull)
         {
-            // The guest might still reach the memory: keeping it is the only safe thing to do.
             crate::log::error(format_args!("guest memory is not given back: {error}"));
             return;
         }
-        for region in self.regions.iter() {
-            if let Backing::Channel(base) = region.backing {
-                self.free_channel(region.guest, base);
-            }
-        }
+        drop(ManuallyDrop::into_inner(channels));
         for memory in &self.reservations {
             self.hal
                 .dealloc_memory_region_at(memory.start(), memory.size());

@@ -1,43 +1,77 @@
 //! What a virtual machine asks of the hypervisor around it.
-#![expect(unsafe_code, reason = "vouches for the table's host")]
+#![expect(
+    unsafe_code,
+    reason = "the trait that vouches for host memory, and its forwarders"
+)]
 
 use alloc::sync::Arc;
 
 use guest_addr::{HostPhysAddr, HostPhysRange};
 use nested_page_table::{HostFrames, Invalidation, InvalidationFailed, TableHost};
 
+use crate::guest_use::GuestUse;
+#[cfg(doc)]
+use crate::guest_use::HostMemoryKind;
+
 /// The hypervisor's side of a virtual machine: memory, and the caches of the processors.
 ///
-/// Every method is called with the machine's lock held; none may call back into the machine.
+/// Every method is called with the machine's lock held. No method may call back into the machine. The frames
+/// of a channel are given back without a lock if a clone of [`IvcChannel`](crate::IvcChannel) was the last
+/// to keep them.
 ///
-/// # Contract
+/// # Safety
 ///
-/// The crate reaches guest memory through pointers, so what follows is relied upon for memory
-/// safety. A hardware abstraction is as trusted as the hypervisor that it belongs to.
+/// The crate reads and writes guest memory through pointers, and gives back frames that guests had.
+/// The implementor promises:
 ///
+/// - **Frames.** [`frames`](Self::frames) returns the same source at every call.
+/// - **Grants.** If [`grants`](Self::grants) returns `true` for a range and a use whose
+///   [`kind`](GuestUse::kind) is [`Ram`](HostMemoryKind::Ram), then for as long as a machine has the
+///   range mapped:
+///   - `frames().pointer(address)` works for every address in the range. The pointer is valid for reads and
+///     writes to the end of its 4 KiB page, is the same at each call, and keeps the alignment of the
+///     address up to 4 KiB;
+///   - no Rust code of the host uses the memory, other machines of this crate excepted. In particular
+///     no frame that `frames()` has handed out, or will hand out meanwhile, lies in the range.
+///     (For [`IdenticalRam`](GuestUse::IdenticalRam) this counts only once the range is reserved. For
+///     [`IvcChannel`](GuestUse::IvcChannel) it holds by itself: the frames are the channel's, and stay
+///     out.)
+/// - **Devices.** If `grants` returns `true` for a [`Device`](HostMemoryKind::Device), no access by
+///   the guest can change memory that Rust code uses. (Whatever the device does by DMA is between the
+///   host and its IOMMU.)
 /// - **Reserved memory.** After [`alloc_memory_region_at`](Self::alloc_memory_region_at) returned
-///   `true`, the range is RAM that nobody else uses until
+///   `true`, nobody else uses the range until
 ///   [`dealloc_memory_region_at`](Self::dealloc_memory_region_at).
-/// - **Pointers.** `frames().pointer(address)` works, beyond what [`HostFrames`] promises, for
-///   every byte of memory that the machine was given without the flag `DEVICE`: reserved memory,
-///   identical and reserved regions of the configuration, and what `map_region` was called with.
-///   The pointer is valid for reads and writes to the end of its 4 KiB page for as long as the
-///   machine has the memory, and keeps the alignment of the address up to 4 KiB. The guest may
-///   change the memory at any time; the crate uses volatile accesses alone.
-/// - **Invalidation.** When [`invalidate`](Self::invalidate) returns, no CPU that the request
-///   addresses can reach what was removed: frames are given back on the strength of that.
+/// - **Invalidation.** When [`invalidate`](Self::invalidate) returns `Ok`, no CPU that the request
+///   addresses can reach what was removed. Frames are given back on the strength of that.
 ///
-/// Whoever writes a configuration, or calls `map_region`, vouches that the guest may have the
-/// memory that is named there.
-pub trait VmHal {
+/// A machine has a range from the call of `grants` until [`Vm::unmap_region`](crate::Vm::unmap_region) of
+/// the range succeeds, the machine is dropped, or the operation that asked returns an error.
+pub unsafe trait VmHal {
     /// Where frames for tables and for guest memory come from.
     type Frames: HostFrames;
 
     /// The source of frames; the same one at every call.
     fn frames(&self) -> &Self::Frames;
 
-    /// Takes `size` bytes of RAM from `base` on out of the host's hands, both multiples of 4 KiB;
-    /// `false` if a byte of it is not free. The contents are unspecified.
+    /// May this machine's guest have the host memory `range`, and use it as `use` says?
+    ///
+    /// Asked for whole 4 KiB pages, before anything else is done with them: for identical, reserved and
+    /// passthrough regions of the configuration, by `map_region`, and by `map_ivc_channel`. Regions that were merged into one
+    /// mapping are asked for one by one. The answer `false` is the error
+    /// [`VmError::NotGranted`](crate::VmError::NotGranted).
+    ///
+    /// A host that approves only memory which it keeps away from its own Rust code makes every safe
+    /// method of [`Vm`](crate::Vm) safe to call. See the trait's section on safety for what an approval
+    /// promises.
+    fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool;
+
+    /// Reserves `size` bytes of host RAM from `base` on for this machine, both multiples of 4 KiB.
+    /// Returns `false` if a byte of it is not free. The contents are unspecified.
+    ///
+    /// Asked for identical regions that [`grants`](Self::grants) has approved. After a refusal, `grants` is
+    /// asked whether the guest gets the memory all the same
+    /// ([`UnreservedIdenticalRam`](GuestUse::UnreservedIdenticalRam)), which is then a warning.
     fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool;
 
     /// Takes back what [`alloc_memory_region_at`](Self::alloc_memory_region_at) gave, with the same
@@ -73,11 +107,16 @@ pub trait VmHal {
 
 macro_rules! forward_to_referent {
     ($($pointer:ty),+) => {$(
-        impl<T: VmHal + ?Sized> VmHal for $pointer {
+        // SAFETY: every promise is the referent's.
+        unsafe impl<T: VmHal + ?Sized> VmHal for $pointer {
             type Frames = T::Frames;
 
             fn frames(&self) -> &Self::Frames {
                 (**self).frames()
+            }
+
+            fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool {
+                (**self).grants(range, r#use)
             }
 
             fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {

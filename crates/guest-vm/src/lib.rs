@@ -18,7 +18,9 @@ mod config;
 mod error;
 mod fault;
 mod frames;
+mod grant;
 mod guest_memory;
+mod guest_use;
 mod hal;
 mod log;
 #[cfg(feature = "arceos")]
@@ -38,6 +40,7 @@ pub use config::{
 };
 pub use error::VmError;
 pub use fault::FaultOutcome;
+pub use guest_use::{GuestUse, HostMemoryKind};
 pub use hal::VmHal;
 #[cfg(feature = "arceos")]
 pub use paging_handler::PagingHandlerFrames;

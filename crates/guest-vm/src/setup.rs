@@ -11,6 +11,7 @@ use crate::address_space::{AddressSpace, from_to};
 use crate::config::{IVC_DEVICE_TYPE, MapType, MemoryRegion, Population, VmConfig};
 use crate::error::VmError;
 use crate::guest_memory;
+use crate::guest_use::GuestUse;
 use crate::hal::VmHal;
 use crate::region::{Backing, Region};
 use crate::setup_error::SetupError;
@@ -176,15 +177,19 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         inputs: &Inputs<'_, 'a>,
         report: &mut SetupReport,
     ) -> Result<(), VmError> {
-        match mapping.kind() {
-            RegionKind::Alloc => return self.add_allocated(mapping, inputs),
-            RegionKind::Identical => self.reserve(mapping, inputs, report)?,
-            RegionKind::Reserved | RegionKind::Passthrough | RegionKind::Emulated => {}
+        let Some(host) = mapping.host() else {
+            return match mapping.kind() {
+                RegionKind::Alloc => self.add_allocated(mapping, inputs),
+                _ => Ok(()),
+            };
+        };
+        let (guest, flags) = (mapping.guest(), mapping.flags());
+        let memory = self.check_linear(guest, host, flags)?;
+        self.require_grants(mapping, host)?;
+        if mapping.kind() == RegionKind::Identical {
+            self.reserve(mapping, inputs, report)?;
         }
-        match mapping.host() {
-            Some(host) => self.map(mapping.guest(), host, mapping.flags()),
-            None => Ok(()),
-        }
+        self.map_linear(guest, memory, flags)
     }
 
     fn add_allocated<'a>(
@@ -230,6 +235,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
                 .map_err(|_| VmError::NoBookkeepingMemory)?;
             let host = identical(&pages)?;
             if !self.hal.alloc_memory_region_at(host.start(), host.size()) {
+                self.require_grant(host, GuestUse::UnreservedIdenticalRam)?;
                 let name = source.name().into();
                 report
                     .warnings

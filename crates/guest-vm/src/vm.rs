@@ -54,8 +54,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     ///   format.
     /// - [`SetupError::Plan`]: regions are empty, run past the last address, or overlap wrongly.
     /// - [`SetupError::Table`]: the VMID is too wide, or there are no frames for the root.
-    /// - [`SetupError::Region`]: a region lies beyond the format's input or output width, or there
-    ///   are no frames for it.
+    /// - [`SetupError::Region`]: a region lies beyond the format's input or output width, the host does
+    ///   not grant its memory, or there are no frames for it.
     pub fn new<'a>(config: VmConfig<'a, F>, hal: H) -> Result<Self, SetupError<'a>> {
         let (space, report) = set_up(&config, hal)?;
         for warning in &report.warnings {
@@ -91,8 +91,9 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         self.id
     }
 
-    /// Maps `size` bytes of guest memory from `gpa` on to the host memory from `hpa` on. The memory
-    /// stays the caller's: it is neither zeroed nor ever given back.
+    /// Maps `size` bytes of guest memory from `gpa` on to the host memory from `hpa` on, if
+    /// [`VmHal::grants`] approves. The memory stays the host's: it is neither zeroed nor ever given
+    /// back.
     ///
     /// Linear in the number of regions and of leaves made.
     ///
@@ -103,6 +104,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     ///   sense for the format, an address exceeds its width, or there are no frames for tables.
     /// - [`VmError::Occupied`]: a page is in use, by an emulated device or by allocated memory that
     ///   is not populated yet too.
+    /// - [`VmError::NotGranted`]: the host does not let the guest have the memory.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn map_region(
         &self,
@@ -112,7 +114,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         flags: MappingFlags,
     ) -> Result<(), VmError> {
         let guest = GuestPhysRange::from_start_size(gpa, size)?;
-        self.space.lock().map(guest, hpa, flags)
+        self.space.lock().map_region(guest, hpa, flags)
     }
 
     /// Unmaps `size` bytes from `gpa` on, across regions of any kind, and gives back the frames of
@@ -216,8 +218,9 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         self.space.lock().write(gpa, data)
     }
 
-    /// Takes zeroed, consecutive frames for `size` bytes, rounded up to 4 KiB, and maps them with
-    /// `READ` and `WRITE` at the first free place in the configuration's ranges for channels.
+    /// Makes a channel of `size` bytes, rounded up to 4 KiB, of zeroed, consecutive frames. Maps it with
+    /// `READ` and `WRITE` at the first free place in the configuration's ranges for channels, and returns
+    /// where.
     ///
     /// # Errors
     ///
@@ -226,17 +229,40 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// - [`VmError::NoFrames`], [`VmError::Map`]: there are no frames for the channel or for
     ///   tables.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
-    pub fn alloc_ivc_channel(&self, size: u64) -> Result<IvcChannel, VmError> {
+    pub fn alloc_ivc_channel(&self, size: u64) -> Result<(GuestPhysRange, IvcChannel<H>), VmError> {
         self.space.lock().alloc_channel(size)
     }
 
-    /// Unmaps the channel that begins at `gpa` and, when no CPU can reach it any more, gives back
-    /// its frames. Peers that mapped them have to unmap them **before**; so they have to before
-    /// this machine is dropped, which releases its channels.
+    /// Maps `channel`, which another machine made, from `gpa` on, if [`VmHal::grants`] of this machine
+    /// approves. Its contents stay what they are.
+    ///
+    /// Both guests should see the channel with the same memory type: what they store is otherwise visible
+    /// to the other only after cache maintenance.
     ///
     /// # Errors
     ///
-    /// - [`VmError::NoIvcChannel`]: no channel of this machine begins at `gpa`.
+    /// - [`VmError::Range`]: the channel would run past the last address.
+    /// - [`VmError::Map`]: `gpa` is not a multiple of 4 KiB, the flags make no sense for the format, an
+    ///   address exceeds its width, or there are no frames for tables.
+    /// - [`VmError::Occupied`]: a page is in use.
+    /// - [`VmError::NotGranted`]: the host does not let this guest have the channel.
+    /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
+    pub fn map_ivc_channel(
+        &self,
+        gpa: GuestPhysAddr,
+        channel: &IvcChannel<H>,
+        flags: MappingFlags,
+    ) -> Result<(), VmError> {
+        self.space.lock().map_channel(gpa, channel, flags)
+    }
+
+    /// Unmaps the channel that begins at `gpa`, whichever machine made it. Its frames are given back when
+    /// no other machine maps it and no [`IvcChannel`] of it is left. Dropping a machine releases its
+    /// channels too.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmError::NoIvcChannel`]: no channel begins at `gpa`.
     /// - [`VmError::Unmap`]: there are no frames to split a leaf.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn release_ivc_channel(&self, gpa: GuestPhysAddr) -> Result<(), VmError> {

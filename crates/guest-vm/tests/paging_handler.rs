@@ -12,8 +12,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use common::*;
-use guest_addr::HostPhysAddr;
-use guest_vm::{MapType, PagingHandlerFrames, Vm, VmHal};
+use guest_addr::{HostPhysAddr, HostPhysRange};
+use guest_vm::{GuestUse, MapType, PagingHandlerFrames, Vm, VmHal};
 use memory_addr::{PhysAddr, VirtAddr};
 use nested_page_table::{HostFrames, Invalidation, InvalidationFailed};
 use page_table_multiarch::PagingHandler;
@@ -60,11 +60,16 @@ impl PagingHandler for Handler {
 
 struct Kernel(PagingHandlerFrames<Handler>);
 
-impl VmHal for Kernel {
+// SAFETY: the handler is one for all, nothing is granted or reserved, and there are no CPUs.
+unsafe impl VmHal for Kernel {
     type Frames = PagingHandlerFrames<Handler>;
 
     fn frames(&self) -> &Self::Frames {
         &self.0
+    }
+
+    fn grants(&self, _: HostPhysRange, _: GuestUse) -> bool {
+        false
     }
 
     fn alloc_memory_region_at(&self, _: HostPhysAddr, _: u64) -> bool {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use guest_addr::{HostPhysAddr, HostPhysRange};
-use guest_vm::{FaultOutcome, IVC_DEVICE_TYPE, MapType, Vm, VmConfig, VmHal};
+use guest_vm::{FaultOutcome, GuestUse, IVC_DEVICE_TYPE, MapType, Vm, VmConfig, VmHal};
 use mapping_flags::MappingFlags;
 use nested_page_table::{Format, Invalidation, InvalidationFailed};
 use nested_paging_aarch64::{Capabilities, Mode, Stage2};
@@ -58,11 +58,16 @@ struct Cleaner {
     cleaned: Mutex<Vec<HostPhysRange>>,
 }
 
-impl VmHal for Cleaner {
+// SAFETY: every promise is the simulated host's.
+unsafe impl VmHal for Cleaner {
     type Frames = <SimulatedHost as VmHal>::Frames;
 
     fn frames(&self) -> &Self::Frames {
         VmHal::frames(&*self.inner)
+    }
+
+    fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool {
+        self.inner.grants(range, r#use)
     }
 
     fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {

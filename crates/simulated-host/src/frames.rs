@@ -164,6 +164,18 @@ impl<const PARTIAL_FREE: bool> SimulatedFrames<PARTIAL_FREE> {
         state.out.keys().copied().map(HostPhysAddr::new).collect()
     }
 
+    /// Whether a frame that is out has a byte of `range`.
+    #[must_use]
+    pub fn is_any_out(&self, range: HostPhysRange) -> bool {
+        let first = range.start().align_down_4k().as_u64();
+        let state = locked(&self.state);
+        state
+            .out
+            .range(first..=range.last().as_u64())
+            .next()
+            .is_some()
+    }
+
     /// The number of frames that are out.
     #[must_use]
     pub fn outstanding_count(&self) -> usize {

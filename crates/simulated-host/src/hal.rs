@@ -1,7 +1,8 @@
 //! The host as a virtual machine sees it.
+#![expect(unsafe_code, reason = "implements `VmHal`")]
 
 use guest_addr::{HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
-use guest_vm::VmHal;
+use guest_vm::{GuestUse, VmHal};
 use nested_page_table::{Invalidation, InvalidationFailed};
 
 use crate::frames::{FrameObserver, SimulatedFrames};
@@ -16,6 +17,25 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
     /// Refuses from now on to reserve memory that overlaps `range`.
     pub fn refuse_region(&self, range: HostPhysRange) {
         locked(&self.regions).refused.push(range);
+    }
+
+    /// From now on, guests get only host memory that was granted by [`grant`](Self::grant). Until this is
+    /// called they get whatever they ask for, frames of the allocator excepted, which are for channels only.
+    pub fn restrict_grants(&self) {
+        locked(&self.regions).grants.get_or_insert_default();
+    }
+
+    /// Grants `range` for `use`, and [restricts](Self::restrict_grants) all else. A range that guests ask for
+    /// must lie in one that was granted.
+    pub fn grant(&self, range: HostPhysRange, r#use: GuestUse) {
+        let mut regions = locked(&self.regions);
+        regions.grants.get_or_insert_default().push((range, r#use));
+    }
+
+    /// What guests asked for so far, in order, whatever the answer was.
+    #[must_use]
+    pub fn asked_for(&self) -> Vec<(HostPhysRange, GuestUse)> {
+        locked(&self.regions).asked.clone()
     }
 
     /// The memory regions that are reserved, in the order in which they were.
@@ -59,11 +79,29 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
     }
 }
 
-impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
+// SAFETY: the frames are one field. Memory is never removed, so pointers work for as long as the host lives, and
+// `pointer` panics where there is no memory. Frames of the allocator are granted for channels alone, and other
+// memory is used by atomic words alone. A reserved region is in the list, so nobody else gets it. Guests are
+// simulated: what CPUs can still reach after an invalidation is a violation, not an access.
+unsafe impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
     type Frames = SimulatedFrames<PARTIAL_FREE>;
 
     fn frames(&self) -> &Self::Frames {
         self.simulated_frames()
+    }
+
+    fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool {
+        let mut regions = locked(&self.regions);
+        regions.asked.push((range, r#use));
+        let is_granted = match &regions.grants {
+            Some(grants) => grants
+                .iter()
+                .any(|(granted, purpose)| *purpose == r#use && granted.contains_range(&range)),
+            None => true,
+        };
+        drop(regions);
+        let is_the_allocators = self.simulated_frames().is_any_out(range);
+        is_granted && is_the_allocators == (r#use == GuestUse::IvcChannel)
     }
 
     fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {

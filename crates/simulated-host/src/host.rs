@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use guest_addr::HostPhysRange;
+use guest_vm::GuestUse;
 use nested_page_table::{Invalidation, InvalidationFailed, Scope, TableHost};
 
 use crate::frames::{Placement, SimulatedFrames};
@@ -45,6 +46,9 @@ pub(crate) struct Regions {
     /// Memory that was made to exist for regions, and is free unless it is reserved.
     pub(crate) known: Vec<HostPhysRange>,
     pub(crate) refused: Vec<HostPhysRange>,
+    /// What guests may have, if not everything.
+    pub(crate) grants: Option<Vec<(HostPhysRange, GuestUse)>>,
+    pub(crate) asked: Vec<(HostPhysRange, GuestUse)>,
     pub(crate) cleaned: Vec<HostPhysRange>,
     pub(crate) synchronised: Vec<HostPhysRange>,
 }

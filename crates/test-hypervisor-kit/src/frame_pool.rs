@@ -15,6 +15,7 @@ use spin::Mutex;
 /// parts.
 #[derive(Debug)]
 pub struct FramePool {
+    ram: HostPhysRange,
     first: HostPhysAddr,
     frames: Mutex<Frames>,
 }
@@ -36,6 +37,7 @@ impl FramePool {
     #[must_use]
     pub unsafe fn new(ram: HostPhysRange) -> Self {
         Self {
+            ram,
             first: ram.start(),
             frames: Mutex::new(Frames {
                 is_out: vec![false; (ram.size() / PAGE_SIZE_4K) as usize],
@@ -43,6 +45,11 @@ impl FramePool {
                 next: 0,
             }),
         }
+    }
+
+    /// The RAM that the frames come from.
+    pub const fn ram(&self) -> HostPhysRange {
+        self.ram
     }
 
     /// How many frames are out.

@@ -11,6 +11,7 @@ mod damage;
 mod deviation;
 mod differential;
 mod frame_pool;
+mod granted_memory;
 mod guest;
 mod host_memory;
 mod loaded_files;
@@ -27,6 +28,7 @@ mod vm_file;
 
 pub use deviation::{Deviation, Surprise};
 pub use frame_pool::FramePool;
+pub use granted_memory::GrantedMemory;
 pub use host_memory::HostMemory;
 pub use loaded_files::LoadedFiles;
 pub use machine::{Machine, Mode, Uart};

@@ -1,7 +1,9 @@
-//! The hypervisor's abstraction, with a switch that tests need.
+//! The hypervisor's abstraction, with switches that tests need.
+#![expect(unsafe_code, reason = "implements `VmHal`")]
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use nested_paging::guest_vm::GuestUse;
 use nested_paging::nested_page_table::{InvalidationFailed, Scope};
 use nested_paging::{HostPhysAddr, HostPhysRange, Invalidation, VmHal};
 
@@ -13,15 +15,34 @@ pub(crate) fn withhold_from_others(withhold: bool) {
     WITHHOLD.store(withhold, Ordering::SeqCst);
 }
 
+/// Approve whatever a guest asks for.
+static APPROVE_ALL: AtomicBool = AtomicBool::new(false);
+
+/// Begins or ends approving all host memory, for a mapping that covers more than the guest will use.
+///
+/// # Safety
+///
+/// - While a mapping that was made meanwhile exists, neither the guest nor the library is asked to access
+///   memory through it that the hypervisor uses.
+pub(crate) unsafe fn approve_all(approve: bool) {
+    APPROVE_ALL.store(approve, Ordering::SeqCst);
+}
+
 /// The hypervisor's abstraction `H`, unless an invalidation is to be withheld.
 #[derive(Debug)]
 pub(crate) struct TestHal<H>(pub(crate) H);
 
-impl<H: VmHal> VmHal for TestHal<H> {
+// SAFETY: the promises are those of `H`. What is approved beyond them is not accessed, as the caller of
+// `approve_all` vouches; and an invalidation is withheld by a test that takes frames from nobody.
+unsafe impl<H: VmHal> VmHal for TestHal<H> {
     type Frames = H::Frames;
 
     fn frames(&self) -> &Self::Frames {
         self.0.frames()
+    }
+
+    fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool {
+        APPROVE_ALL.load(Ordering::SeqCst) || self.0.grants(range, r#use)
     }
 
     fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {

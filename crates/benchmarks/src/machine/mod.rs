@@ -1,4 +1,5 @@
 //! The workloads that are about more than a table: W9, W11 and W12.
+#![expect(unsafe_code, reason = "implements `VmHal`")]
 
 mod create;
 mod pages;
@@ -13,10 +14,13 @@ use std::hint::black_box;
 
 use anyhow::{Context, Result};
 use nested_paging::guest_addr::PAGE_SIZE_4K;
-use nested_paging::guest_vm::{MapType, MemoryRegion, PassthroughRegion, VmConfig};
+use nested_paging::guest_vm::{GuestUse, MapType, MemoryRegion, PassthroughRegion, VmConfig};
 use nested_paging::nested_page_table::InvalidationFailed;
-use nested_paging::{GuestPhysAddr, HostPhysAddr, Invalidation, MappingFlags, Vm, VmHal, x86_64};
+use nested_paging::{
+    GuestPhysAddr, HostPhysAddr, HostPhysRange, Invalidation, MappingFlags, Vm, VmHal, x86_64,
+};
 
+use crate::arena;
 use crate::contender::nested::{Backend, Ept};
 use crate::frames::StackFrames;
 use crate::workload::GIB;
@@ -42,12 +46,20 @@ struct CountingHal {
     requests: Cell<u64>,
 }
 
-impl VmHal for CountingHal {
+// SAFETY: `frames` is always the same stack. What is granted lies outside the arena and does not exist: the
+// workloads map it, and read and write allocated memory alone. No guest runs, so there is nothing to invalidate.
+unsafe impl VmHal for CountingHal {
     type Frames = StackFrames;
 
     #[inline]
     fn frames(&self) -> &StackFrames {
         &StackFrames
+    }
+
+    /// Everything outside the arena.
+    #[inline]
+    fn grants(&self, range: HostPhysRange, _use: GuestUse) -> bool {
+        !arena::overlaps(&range)
     }
 
     fn alloc_memory_region_at(&self, _base: HostPhysAddr, _size: u64) -> bool {

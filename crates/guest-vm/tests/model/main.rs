@@ -154,10 +154,11 @@ impl<B: Backend> Test<B> {
                 result.map_or_else(refusal, |()| Done::Bytes(bytes))
             }
             Operation::AllocChannel { size } => {
-                vm.alloc_ivc_channel(size).map_or_else(refusal, |channel| {
-                    let page = (channel.guest.start().as_u64() - WINDOW) / PAGE;
-                    Done::Channel(page, channel.guest.size() / PAGE)
-                })
+                vm.alloc_ivc_channel(size)
+                    .map_or_else(refusal, |(guest, _)| {
+                        let page = (guest.start().as_u64() - WINDOW) / PAGE;
+                        Done::Channel(page, guest.size() / PAGE)
+                    })
             }
             Operation::ReleaseChannel { page } => done(vm.release_ivc_channel(gpa(at(page)))),
         }

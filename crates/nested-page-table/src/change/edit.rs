@@ -38,10 +38,8 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
     /// use old translations, and nothing was given back. The next edit of the table tries again.
     #[inline]
     pub fn finish(self) -> Result<(), InvalidationFailed> {
-        let result = self.tree.flush();
-        // Or its drop would try again at once.
-        mem::forget(self);
-        result
+        // Or its drop would try again at once: also where the host unwinds, which would then abort.
+        mem::ManuallyDrop::new(self).tree.flush()
     }
 }
 

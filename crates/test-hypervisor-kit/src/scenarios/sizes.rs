@@ -1,4 +1,5 @@
 //! Leaves of every size, and the edges of the guest-physical address space.
+#![expect(unsafe_code, reason = "maps more memory than the guest may use")]
 
 use nested_paging::nested_page_table::{Format, Level};
 use nested_paging::{GuestPhysAddr, HostPhysAddr, MappingFlags};
@@ -8,6 +9,7 @@ use crate::ensure;
 use crate::guest::{Bench, Guest};
 use crate::machine::Machine;
 use crate::report::Failure;
+use crate::test_hal::approve_all;
 
 const FLAGS: MappingFlags = MappingFlags::ACCESS;
 
@@ -47,7 +49,12 @@ pub(super) fn largest_leaf<M: Machine>(bench: &Bench<'_, M>) -> Result<(), Failu
         return Ok(());
     }
     let guest = bench.guest()?;
-    guest.map(SIZE, HostPhysAddr::ZERO, SIZE, FLAGS)?;
+    // SAFETY: the guest is asked below for accesses to the arena alone.
+    unsafe { approve_all(true) };
+    let mapped = guest.map(SIZE, HostPhysAddr::ZERO, SIZE, FLAGS);
+    // SAFETY: nothing is approved from here on that was not before.
+    unsafe { approve_all(false) };
+    mapped?;
     expect_level(&guest, SIZE, Level::BLOCK_512G)?;
     for offset in [0, arena_at.size() - KIB_4] {
         let host = arena(bench, offset);

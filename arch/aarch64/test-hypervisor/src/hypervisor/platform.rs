@@ -8,7 +8,7 @@ use dtoolkit::{Node, Property};
 use nested_paging::native::Capabilities;
 use nested_paging::{HostPhysAddr, HostPhysRange};
 use spin::Once;
-use test_hypervisor_kit::{FramePool, HostMemory};
+use test_hypervisor_kit::{FramePool, GrantedMemory, HostMemory};
 
 use super::psci::Conduit;
 
@@ -34,7 +34,22 @@ pub(crate) struct Platform {
     pub(crate) conduit: Conduit,
 }
 
+/// The interrupt controller (GICv2) and the UART, which guests may have. ("virt" of QEMU, `hw/arm/virt.c`.)
+const DEVICES: &[(u64, u64)] = &[(0x800_0000, 0x801_ffff), (0x900_0000, 0x900_0fff)];
+
 static PLATFORM: Once<Platform> = Once::new();
+
+impl Platform {
+    /// What guests may have, whose code the hypervisor has at `guest_code` if it has any.
+    pub(crate) const fn granted(&self, guest_code: Option<HostPhysRange>) -> GrantedMemory {
+        GrantedMemory {
+            arena: self.arena,
+            guest_code,
+            pool: self.frames.ram(),
+            devices: DEVICES,
+        }
+    }
+}
 
 /// The machine, once [`discover`] has looked at it.
 pub(crate) fn platform() -> &'static Platform {

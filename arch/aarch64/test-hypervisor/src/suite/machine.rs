@@ -171,6 +171,7 @@ impl Machine for Aarch64 {
         Hal {
             format,
             frames: &self.platform.frames,
+            granted: self.platform.granted(Some(guest_code::range())),
         }
     }
 

@@ -1,13 +1,17 @@
 //! What the libraries ask of this hypervisor.
-#![expect(unsafe_code, reason = "fences are instructions of HS-mode")]
+#![expect(
+    unsafe_code,
+    reason = "implements `VmHal`, fences are instructions of HS-mode"
+)]
 
 use core::arch::asm;
 
 use nested_paging::guest_addr::PAGE_SIZE_4K;
+use nested_paging::guest_vm::GuestUse;
 use nested_paging::native::GStage;
 use nested_paging::nested_page_table::{InvalidationFailed, Scope};
 use nested_paging::{HostPhysAddr, HostPhysRange, Invalidation, VmHal};
-use test_hypervisor_kit::FramePool;
+use test_hypervisor_kit::{FramePool, GrantedMemory};
 
 use super::{cpus, sbi};
 
@@ -16,13 +20,22 @@ use super::{cpus, sbi};
 pub(crate) struct Hal {
     pub(crate) format: GStage,
     pub(crate) frames: &'static FramePool,
+    /// What guests may have.
+    pub(crate) granted: GrantedMemory,
 }
 
-impl VmHal for Hal {
+// SAFETY: the pool is one and the same, and its frames are RAM at its own address. Guests are granted the
+// arena, which the hypervisor uses by volatile accesses alone, the code that was made for guests, and devices;
+// the pool hands out what it reserves to nobody else. `invalidate` returns when every CPU has done its part.
+unsafe impl VmHal for Hal {
     type Frames = FramePool;
 
     fn frames(&self) -> &FramePool {
         self.frames
+    }
+
+    fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool {
+        self.granted.grants(&range, r#use)
     }
 
     fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool {

@@ -8,7 +8,7 @@ use dtoolkit::{Node, Property};
 use nested_paging::native::Capabilities;
 use nested_paging::{HostPhysAddr, HostPhysRange};
 use spin::Once;
-use test_hypervisor_kit::{FramePool, HostMemory};
+use test_hypervisor_kit::{FramePool, GrantedMemory, HostMemory};
 
 const GIB_1: u64 = 1 << 30;
 
@@ -29,7 +29,22 @@ pub(crate) struct Platform {
     pub(crate) ticks_per_microsecond: u64,
 }
 
+/// The UART, which guests may have.
+const DEVICES: &[(u64, u64)] = &[(0x1000_0000, 0x1000_0fff)];
+
 static PLATFORM: Once<Platform> = Once::new();
+
+impl Platform {
+    /// What guests may have, whose code the hypervisor has at `guest_code` if it has any.
+    pub(crate) const fn granted(&self, guest_code: Option<HostPhysRange>) -> GrantedMemory {
+        GrantedMemory {
+            arena: self.arena,
+            guest_code,
+            pool: self.frames.ram(),
+            devices: DEVICES,
+        }
+    }
+}
 
 /// The machine, once [`discover`] has looked at it.
 pub(crate) fn platform() -> &'static Platform {

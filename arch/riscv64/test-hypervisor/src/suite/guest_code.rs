@@ -4,7 +4,8 @@
 
 use core::arch::global_asm;
 
-use nested_paging::{GuestPhysAddr, HostPhysAddr};
+use nested_paging::guest_addr::PAGE_SIZE_4K;
+use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 
 /// Where guests find the page.
 pub(super) const ADDRESS: GuestPhysAddr = GuestPhysAddr::new(0x4000);
@@ -85,4 +86,9 @@ impl Routine {
 /// Where the page is.
 pub(super) fn page() -> HostPhysAddr {
     HostPhysAddr::new(&raw const guest_code as u64)
+}
+
+/// All of it, in host memory.
+pub(super) fn range() -> HostPhysRange {
+    HostPhysRange::from_start_size(page(), PAGE_SIZE_4K).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -122,6 +122,7 @@ impl Machine for Riscv64 {
         Hal {
             format,
             frames: &self.platform.frames,
+            granted: self.platform.granted(Some(guest_code::range())),
         }
     }
 

@@ -57,6 +57,7 @@ impl Machine {
         let hal = Hal {
             format,
             frames: &platform.frames,
+            granted: platform.granted(None),
         };
         let vm = Vm::new(config, hal).map_err(|error| failure(format_args!("{error}")))?;
         Ok(Self { vm })

@@ -9,7 +9,7 @@ use core::ffi::CStr;
 use nested_paging::native::Capabilities;
 use nested_paging::{HostPhysAddr, HostPhysRange};
 use spin::Once;
-use test_hypervisor_kit::{FramePool, HostMemory};
+use test_hypervisor_kit::{FramePool, GrantedMemory, HostMemory};
 
 use super::cpu;
 
@@ -37,7 +37,22 @@ pub(crate) struct Platform {
     pub(crate) has_accessed_dirty: bool,
 }
 
+/// The registers of the I/O APIC, which guests may have.
+const DEVICES: &[(u64, u64)] = &[(0xfec0_0000, 0xfec0_0fff)];
+
 static PLATFORM: Once<Platform> = Once::new();
+
+impl Platform {
+    /// What guests may have, whose code the hypervisor has at `guest_code` if it has any.
+    pub(crate) const fn granted(&self, guest_code: Option<HostPhysRange>) -> GrantedMemory {
+        GrantedMemory {
+            arena: self.arena,
+            guest_code,
+            pool: self.frames.ram(),
+            devices: DEVICES,
+        }
+    }
+}
 
 /// The machine, once [`discover`] has looked at it.
 pub(crate) fn platform() -> &'static Platform {

@@ -4,7 +4,7 @@
 
 use core::arch::global_asm;
 
-use nested_paging::{GuestPhysAddr, HostPhysAddr};
+use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 
 /// Where guests find it.
 pub(super) const ADDRESS: GuestPhysAddr = GuestPhysAddr::new(0x1_0000);
@@ -120,4 +120,9 @@ impl Routine {
 /// Where it begins.
 pub(super) fn start() -> HostPhysAddr {
     HostPhysAddr::new(&raw const guest_code as u64)
+}
+
+/// All of it, in host memory.
+pub(super) fn range() -> HostPhysRange {
+    HostPhysRange::from_start_size(start(), SIZE).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -110,6 +110,7 @@ impl Machine for X86 {
         Hal {
             format,
             frames: &self.platform.frames,
+            granted: self.platform.granted(Some(guest_code::range())),
         }
     }
 
