@@ -28,8 +28,12 @@ pub(crate) const EXECUTE_USER: u64 = 1 << 10;
 pub(crate) const ADDRESS: u64 = ((1 << 52) - 1) & !0xfff;
 /// Bit 52 of a leaf, ignored by the hardware: the flag `USER`.
 pub(crate) const SOFTWARE_USER: u64 = 1 << 52;
+/// Bit 63 of an entry that is absent or a leaf: what the entry forbids is a VM exit, and not a
+/// virtualization exception (#VE) in the guest. Ignored unless the VM-execution control
+/// "EPT-violation #VE" is 1. (SDM 3C, "Convertible EPT Violations".)
+pub(crate) const SUPPRESS_VE: u64 = 1 << 63;
 // The others that are ignored in a leaf, whatever controls are on, are 11, 56:53, 59 and 62. Bits
-// 57, 58, 60 and 61 belong to controls that are not used, and 63 suppresses #VE.
+// 57, 58, 60 and 61 belong to controls that are not used.
 
 /// UC: uncacheable. (The types: SDM 3C, "EPT and Memory Typing".)
 pub(crate) const TYPE_UC: u64 = 0;

@@ -33,8 +33,8 @@ pub enum ExecuteControl {
 ///
 /// `Capabilities::detect()`, which exists on bare-metal x86-64 only, asks the processor;
 /// [`from_registers`](Self::from_registers) takes what was read elsewhere. What is a choice of the
-/// hypervisor stays off until the builder turns it on: mode-based execute control, and the tracking
-/// of accesses.
+/// hypervisor stays off until the builder turns it on: mode-based execute control, the tracking of
+/// accesses, and the suppression of #VE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {
     largest_mode: Mode,
@@ -44,6 +44,7 @@ pub struct Capabilities {
     execute_control: ExecuteControl,
     accessed_dirty_tracking: bool,
     single_context_invept: bool,
+    suppress_ve: bool,
 }
 
 impl Capabilities {
@@ -60,6 +61,7 @@ impl Capabilities {
             execute_control: ExecuteControl::Single,
             accessed_dirty_tracking: false,
             single_context_invept: false,
+            suppress_ve: false,
         }
     }
 
@@ -175,6 +177,18 @@ impl Capabilities {
         }
     }
 
+    /// Sets whether absent entries and leaves suppress virtualization exceptions (bit 63): for a hypervisor
+    /// that turns the VM-execution control "EPT-violation #VE" on. Without it, every violation would then go
+    /// to the guest as #VE, and none to the hypervisor.
+    #[inline]
+    #[must_use]
+    pub const fn with_suppress_ve(self, suppress_ve: bool) -> Self {
+        Self {
+            suppress_ve,
+            ..self
+        }
+    }
+
     /// The largest mode of the machine.
     #[inline]
     #[must_use]
@@ -222,6 +236,13 @@ impl Capabilities {
     #[must_use]
     pub const fn single_context_invept(&self) -> bool {
         self.single_context_invept
+    }
+
+    /// Whether absent entries and leaves suppress virtualization exceptions.
+    #[inline]
+    #[must_use]
+    pub const fn suppress_ve(&self) -> bool {
+        self.suppress_ve
     }
 }
 

@@ -3,15 +3,16 @@
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags, MemoryType};
-use nested_page_table::{Entry, Format, Geometry, Leaf, Level, UpdateRules};
+use nested_page_table::{Entry, Format, Geometry, Leaf, Level, Note, UpdateRules};
 
 use crate::bits::{
     ACCESS, ACCESSED, ADDRESS, DIRTY, EXECUTE, EXECUTE_USER, IGNORE_PAT, LARGE, MEMORY_TYPE,
-    MEMORY_TYPE_SHIFT, PERMISSIONS, READ, SOFTWARE_USER, TABLE_RESERVED, TYPE_UC, TYPE_WB, TYPE_WC,
-    TYPE_WP, TYPE_WT, WRITE,
+    MEMORY_TYPE_SHIFT, PERMISSIONS, READ, SOFTWARE_USER, SUPPRESS_VE, TABLE_RESERVED, TYPE_UC,
+    TYPE_WB, TYPE_WC, TYPE_WP, TYPE_WT, WRITE,
 };
 use crate::capabilities::{Capabilities, ExecuteControl};
 use crate::mode::{Mode, ModeError};
+use crate::note;
 
 const _: () = assert!(MappingFlags::ACCESS.bits() as u64 == ACCESS);
 const USER_SHIFT: u32 = 49;
@@ -39,6 +40,8 @@ pub struct Ept {
     execute: u64,
     preset_accessed: u64,
     preset_dirty: u64,
+    /// What an absent entry contains: bit 63 where #VE is suppressed.
+    absent: u64,
     /// The address bits below MAXPHYADDR.
     pub(crate) address: u64,
 }
@@ -90,6 +93,10 @@ impl Ept {
             execute,
             preset_accessed,
             preset_dirty,
+            absent: match capabilities.suppress_ve() {
+                true => SUPPRESS_VE,
+                false => 0,
+            },
             address: ADDRESS & !(u64::MAX << output_bits),
         })
     }
@@ -201,7 +208,8 @@ unsafe impl Format for Ept {
     }
 
     /// As the trait says. Without tracking the hardware ignores A and D; they are preset all the
-    /// same, since memory that nobody watches has to count as used.
+    /// same, since memory that nobody watches has to count as used. What suppresses #VE in an absent entry
+    /// does so in a leaf, for what the leaf forbids.
     #[inline]
     fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
         let memory_type = match flags.memory_type() {
@@ -213,7 +221,23 @@ unsafe impl Format for Ept {
             Level::PAGE_4K => 0,
             _ => LARGE,
         };
-        self.permission_bits(flags) | memory_type | large | self.preset_accessed
+        self.permission_bits(flags) | memory_type | large | self.preset_accessed | self.absent
+    }
+
+    #[inline]
+    fn absent(&self) -> u64 {
+        self.absent
+    }
+
+    /// See the module `note`: no address stands where the processor speculates.
+    #[inline]
+    fn encode_note(&self, note: Note) -> u64 {
+        note::encode(note, self.absent)
+    }
+
+    #[inline]
+    fn decode_note(&self, bits: u64) -> Option<Note> {
+        note::decode(bits)
     }
 
     #[inline]

@@ -18,6 +18,7 @@ mod eptp;
 mod format;
 mod instructions;
 mod mode;
+mod note;
 
 pub use capabilities::{Capabilities, ExecuteControl};
 pub use format::Ept;

@@ -114,6 +114,7 @@ fn features(format: &Ept) -> Features {
         page_1g: machine.largest_leaf() >= Level::BLOCK_1G,
         accessed_dirty: machine.accessed_dirty_tracking(),
         mode_based_execute: machine.execute_control() != ExecuteControl::Single,
+        violation_exceptions: machine.suppress_ve(),
     }
 }
 

@@ -78,6 +78,7 @@ impl Walkable for Ept {
             page_1g: true,
             accessed_dirty: false,
             mode_based_execute: false,
+            violation_exceptions: false,
         };
         ept::Ept::new(root_register, features).map_err(|error| error.to_string())
     }

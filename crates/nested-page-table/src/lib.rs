@@ -25,6 +25,7 @@ pub use contract::invalidation::{
 };
 pub use contract::level::Level;
 pub use contract::mapping::{Mapping, UnmappedLeaf};
+pub use contract::note::Note;
 pub use contract::policy::LeafPolicy;
 pub use read::statistics::Statistics;
 pub use read::visit::VisitedEntry;

@@ -58,7 +58,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         if bits < 16 && vmid >> bits != 0 {
             return Err(NewTableError::VmidTooWide { vmid, bits });
         }
-        let root = new_root(format.geometry(), host.frames())?;
+        let root = new_root(&format, host.frames())?;
         let space = AddressSpaceId {
             vmid,
             root_register: format.root_register(root, vmid),
@@ -229,7 +229,11 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 }
 
 /// Takes a root from `frames` and clears it.
-fn new_root<H: HostFrames>(geometry: &Geometry, frames: &H) -> Result<HostPhysAddr, NewTableError> {
+fn new_root<F: Format, H: HostFrames>(
+    format: &F,
+    frames: &H,
+) -> Result<HostPhysAddr, NewTableError> {
+    let geometry = format.geometry();
     let (count, alignment) = (geometry.root_frames(), geometry.root_alignment());
     let root = frames
         .alloc(count, alignment)
@@ -237,7 +241,10 @@ fn new_root<H: HostFrames>(geometry: &Geometry, frames: &H) -> Result<HostPhysAd
     if root.as_u64() & (alignment - 1) == 0 && root.fits_in(geometry.output_bits()) {
         let words = count as usize * FRAME_WORDS;
         // SAFETY: the run of `count` frames was just handed out, and nobody else uses it.
-        words::clear(unsafe { words::private(frames, root, words) });
+        words::clear(
+            unsafe { words::private(frames, root, words) },
+            format.absent(),
+        );
         return Ok(root);
     }
     // SAFETY: the run was just handed out, whole, and nothing uses it.

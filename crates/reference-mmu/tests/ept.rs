@@ -29,6 +29,7 @@ const SKYLAKE: Features = Features {
     page_1g: true,
     accessed_dirty: true,
     mode_based_execute: false,
+    violation_exceptions: false,
 };
 const MBEC: Features = Features {
     mode_based_execute: true,
@@ -201,6 +202,35 @@ fn exit_qualifications_are_those_that_bochs_reports() {
         (too_wide.why, too_wide.qualification),
         (Why::AddressWidth, 0x182)
     );
+}
+
+/// Bit 63 of the entry where the walk stops: absent, or a leaf that forbids the access. Of a table it says
+/// nothing.
+#[test]
+fn violations_are_convertible_unless_their_entry_suppresses_it() {
+    let exceptions = Features {
+        violation_exceptions: true,
+        ..SKYLAKE
+    };
+    const SUPPRESS: u64 = 1 << 63;
+    for (memory, access, expected) in [
+        (with_page(0), READ, true),
+        (with_page(SUPPRESS), READ, false),
+        (with_page(0x31), WRITE, true),
+        (with_page(SUPPRESS | 0x31), WRITE, false),
+        (tables(SUPPRESS | 7, &[(PT + 8, 0)]), READ, true),
+        (tables(SUPPRESS | 7, &[(PT + 8, SUPPRESS)]), READ, false),
+    ] {
+        assert_eq!(fault(exceptions, &memory, access).convertible, expected);
+        assert!(!fault(SKYLAKE, &memory, access).convertible);
+    }
+    let misconfigured = fault(exceptions, &with_page(2), READ);
+    assert!(
+        !misconfigured.convertible,
+        "a misconfiguration always exits"
+    );
+    let too_wide = reach(&ept4(exceptions), &with_page(RWX), 1 << 48, READ);
+    assert!(!too_wide.unwrap_err().convertible);
 }
 
 #[test]

@@ -357,7 +357,7 @@ fn stage2() -> impl Strategy<Value = aarch64::Stage2> {
 }
 
 fn ept_features() -> impl Strategy<Value = ept::Features> {
-    (any::<[bool; 6]>(), 30..54_u8).prop_map(|(flags, max_phys_addr)| ept::Features {
+    (any::<[bool; 7]>(), 30..54_u8).prop_map(|(flags, max_phys_addr)| ept::Features {
         max_phys_addr,
         execute_only: flags[0],
         walk_length_5: flags[1],
@@ -365,6 +365,7 @@ fn ept_features() -> impl Strategy<Value = ept::Features> {
         page_1g: flags[3],
         accessed_dirty: flags[4],
         mode_based_execute: flags[5],
+        violation_exceptions: flags[6],
     })
 }
 

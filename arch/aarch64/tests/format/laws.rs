@@ -2,7 +2,7 @@
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
-use nested_page_table::{Entry, Format, Leaf, Level};
+use nested_page_table::{Entry, Format, Leaf, Level, Note};
 use proptest::prelude::*;
 
 use crate::common::{LEAF_LEVELS, accepted_flags, addresses, decode_made, formats, leaf_of};
@@ -123,11 +123,27 @@ fn rules_follow_the_architecture() {
 
 proptest! {
     #[test]
-    fn retired_words_are_absent(word: u64, number in 0_u8..4) {
+    fn a_word_that_is_not_valid_is_absent(word: u64, number in 0_u8..4) {
         let level = Level::new(number).unwrap();
-        let retired = word & !(1 << 0 | 1 << 1 | 1 << 2 | 1 << 10 | 1 << 63);
         for format in formats() {
-            prop_assert_eq!(decode_made(&format, level, retired), Entry::Absent);
+            prop_assert_eq!(decode_made(&format, level, word & !1), Entry::Absent);
+        }
+    }
+
+    #[test]
+    fn notes_are_absent_and_are_read_back(
+        address in 0..1_u64 << 48, accessed: bool, dirty: bool
+    ) {
+        let address = HostPhysAddr::new(address).align_down_4k();
+        let leaf = Note::Leaf { address, accessed, dirty };
+        for format in formats() {
+            for note in [Note::Table(address), leaf] {
+                let bits = format.encode_note(note);
+                prop_assert_eq!(bits & 1, 0, "the valid bit");
+                prop_assert_eq!(format.decode_note(bits), Some(note));
+            }
+            prop_assert_eq!(format.decode_note(format.absent()), None);
+            prop_assert_eq!(format.decode_note(format.encode_table(address)), None);
         }
     }
 

@@ -6,7 +6,7 @@ mod hardware;
 use guest_addr::HostPhysAddr;
 use hardware::{Seen, SeenLeaf, all_flags, formats, hardware_sees, level};
 use mapping_flags::{FlagsError, MappingFlags};
-use nested_page_table::{Entry, Format, Leaf, Level};
+use nested_page_table::{Entry, Format, Leaf, Level, Note};
 use nested_paging_riscv64::GStage;
 use proptest::prelude::*;
 
@@ -254,9 +254,23 @@ proptest! {
     }
 
     #[test]
-    fn a_retired_word_is_absent(format in any_format(), number in 0..5_u8, bits: u64) {
-        let retired = bits & !(0b111 | 1 << 10 | 1 << 63);
-        prop_assert_eq!(decode_made(&format, level(number), retired), Entry::Absent);
+    fn a_word_that_is_not_valid_is_absent(format in any_format(), number in 0..5_u8, bits: u64) {
+        prop_assert_eq!(decode_made(&format, level(number), bits & !1), Entry::Absent);
+    }
+
+    #[test]
+    fn notes_are_absent_and_are_read_back(
+        format in any_format(), address in 0..END, accessed: bool, dirty: bool
+    ) {
+        let address = HostPhysAddr::new(address).align_down_4k();
+        let leaf = Note::Leaf { address, accessed, dirty };
+        for note in [Note::Table(address), leaf] {
+            let bits = format.encode_note(note);
+            prop_assert_eq!(bits & 1, 0, "V");
+            prop_assert_eq!(format.decode_note(bits), Some(note));
+        }
+        prop_assert_eq!(format.decode_note(format.absent()), None);
+        prop_assert_eq!(format.decode_note(format.encode_table(address)), None);
     }
 
     #[test]

@@ -16,12 +16,13 @@ pub(crate) fn formats() -> Vec<Ept> {
     let mut formats = Vec::new();
     for control in CONTROLS {
         for leaf in Level::BLOCK_1G.up_to() {
-            for number in 0..8 {
+            for number in 0..16 {
                 let capabilities = Capabilities::common()
                     .with_execute_control(control)
                     .with_largest_leaf(leaf)
                     .with_execute_only(number & 1 != 0)
                     .with_accessed_dirty_tracking(number & 2 != 0)
+                    .with_suppress_ve(number & 8 != 0)
                     .with_physical_address_bits(if number & 4 != 0 { 39 } else { 52 });
                 let mode = Mode::AUTO[usize::from(number % 3 == 0)];
                 formats.push(Ept::new(mode, capabilities).unwrap());

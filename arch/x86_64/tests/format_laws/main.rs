@@ -10,7 +10,7 @@ mod hardware;
 use guest_addr::HostPhysAddr;
 use hardware::{Seen, SeenLeaf, all_flags, effective_types, formats, hardware_sees, level};
 use mapping_flags::{FlagsError, MappingFlags};
-use nested_page_table::{Entry, Format, Leaf, Level};
+use nested_page_table::{Entry, Format, Leaf, Level, Note};
 use nested_paging_x86_64::{Ept, ExecuteControl};
 use proptest::prelude::*;
 
@@ -93,7 +93,8 @@ fn every_leaf_decodes_to_itself_and_means_to_the_hardware_what_it_says() {
             hardware_sees(&machine, level.number(), bits),
             Seen::Leaf(expected)
         );
-        let other_controls = 1 << 57 | 1 << 58 | 1 << 60 | 1 << 61 | 1 << 63;
+        assert_eq!(bits >> 63 == 1, machine.suppress_ve());
+        let other_controls = 1 << 57 | 1 << 58 | 1 << 60 | 1 << 61;
         assert_eq!(
             bits & other_controls,
             0,
@@ -246,6 +247,89 @@ fn any_word() -> impl Strategy<Value = u64> {
     })
 }
 
+/// A note of any address, of which a format takes the bits that it has.
+fn any_note() -> impl Strategy<Value = Note> {
+    (any::<u64>(), any::<[bool; 3]>()).prop_map(|(address, [table, accessed, dirty])| {
+        let address = HostPhysAddr::new(address);
+        match table {
+            true => Note::Table(address),
+            false => Note::Leaf {
+                address,
+                accessed,
+                dirty,
+            },
+        }
+    })
+}
+
+/// The note is read back, is absent at every level, and leads a processor that speculates past that nowhere.
+fn check_note(format: &Ept, note: Note) {
+    let machine = format.capabilities();
+    let width = machine.physical_address_bits();
+    let fit =
+        |address: HostPhysAddr| HostPhysAddr::new(address.as_u64() % (1 << width)).align_down_4k();
+    let note = match note {
+        Note::Table(address) => Note::Table(fit(address)),
+        Note::Leaf {
+            address,
+            accessed,
+            dirty,
+        } => Note::Leaf {
+            address: fit(address),
+            accessed,
+            dirty,
+        },
+    };
+    let bits = format.encode_note(note);
+    assert_eq!(format.decode_note(bits), Some(note), "{bits:#x}");
+    for number in 0..5 {
+        assert_eq!(decode_made(format, level(number), bits), Entry::Absent);
+        // Mode-based execute control may be on or off.
+        for control in hardware::CONTROLS {
+            let machine = machine.with_execute_control(control);
+            assert_eq!(hardware_sees(&machine, number, bits), Seen::NotPresent);
+        }
+    }
+    assert_eq!(bits >> 63 == 1, machine.suppress_ve());
+    // The last 128 GiB of any address space, whatever the processor makes of bits above its width.
+    for width in 44..=52 {
+        let address = (bits % (1 << width)) & !0xfff;
+        assert!(address >= (1 << width) - (1 << 37), "{address:#x}");
+    }
+}
+
+/// A note of each address bit, with each state.
+#[test]
+fn notes_are_read_back_and_lead_nowhere() {
+    for format in formats() {
+        assert_eq!(format.decode_note(format.absent()), None);
+        for number in 0..5 {
+            let absent = decode_made(&format, level(number), format.absent());
+            assert_eq!(absent, Entry::Absent);
+        }
+        for address in addresses(&format, 0x1000) {
+            let address = HostPhysAddr::new(address);
+            check_note(&format, Note::Table(address));
+            for (accessed, dirty) in [(false, false), (true, false), (false, true), (true, true)] {
+                let note = Note::Leaf {
+                    address,
+                    accessed,
+                    dirty,
+                };
+                check_note(&format, note);
+            }
+            let table = format.encode_table(address);
+            assert_eq!(format.decode_note(table), None);
+            assert_eq!(format.decode_note(table | 1 << 8), None);
+        }
+    }
+    for_each_leaf(|format, level, leaf| {
+        let bits = format.encode_leaf(level, leaf);
+        assert_eq!(format.decode_note(bits), None);
+        assert_eq!(format.decode_note(bits ^ 3 << 8), None);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
@@ -272,9 +356,14 @@ proptest! {
     }
 
     #[test]
-    fn a_retired_word_is_absent(format in any_format(), number in 0..5_u8, bits: u64) {
-        let retired = bits & !(0b111 | 1 << 10 | 1 << 63);
-        prop_assert_eq!(decode_made(&format, level(number), retired), Entry::Absent);
+    fn a_word_without_access_bits_is_absent(format in any_format(), number in 0..5_u8, bits: u64) {
+        let absent = bits & !(0b111 | 1 << 10);
+        prop_assert_eq!(decode_made(&format, level(number), absent), Entry::Absent);
+    }
+
+    #[test]
+    fn any_note_is_read_back(format in any_format(), note in any_note()) {
+        check_note(&format, note);
     }
 
     #[test]

@@ -281,6 +281,7 @@ impl Backend for X86 {
                     page_1g: true,
                     accessed_dirty: false,
                     mode_based_execute: false,
+                    violation_exceptions: false,
                 };
                 ept::Ept::new(eptp, features).ok()
             },

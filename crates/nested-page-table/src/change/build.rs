@@ -76,16 +76,17 @@ fn fill<F: Format, H: TableHost>(
     range: &GuestPhysRange,
     plan: &Plan,
 ) -> bool {
+    let absent = tables.format.absent();
     if level > plan.largest_leaf {
-        words::clear(words);
+        words::clear(words, absent);
         return false;
     }
     let geometry = tables.geometry();
     let index =
         |address: GuestPhysAddr| (address.as_u64() >> geometry.shift(level)) as usize % FRAME_WORDS;
     let (first, end) = (index(range.start()), index(range.last()) + 1);
-    words::clear(words.get_mut(..first).unwrap_or_default());
-    words::clear(words.get_mut(end..).unwrap_or_default());
+    words::clear(words.get_mut(..first).unwrap_or_default(), absent);
+    words::clear(words.get_mut(end..).unwrap_or_default(), absent);
     let first_leaf = span_of(geometry, level, range.start()).start();
     let mut leaf = leaf_word(tables, level, plan, first_leaf);
     let step = leaf_step(tables, level);

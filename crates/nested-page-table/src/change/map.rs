@@ -14,11 +14,11 @@ use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::invalidation::{Change, InvalidatedRange};
 use crate::contract::level::Level;
+use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::settle::release;
 use crate::tree::pass::{Found, Next, Seen};
-use crate::tree::retired::Retired;
 use crate::tree::slots::tables_below;
 use crate::tree::tables::{Table, Tables};
 
@@ -196,7 +196,7 @@ fn unlink_empty<F: Format, H: TableHost>(
     gather.begin_operation();
     tables.pass(top, range, |seen| match seen.found {
         Found::Table(address) if plan.is_leaf(seen.level, seen.is_whole) => {
-            retire_table(gather, seen, address);
+            retire_table(tables, gather, seen, address);
             Next::Over
         }
         _ => Next::Into,
@@ -204,8 +204,13 @@ fn unlink_empty<F: Format, H: TableHost>(
 }
 
 /// Unlinks the table at `address`, to be given back by the sweep after its invalidation.
-pub(crate) fn retire_table(gather: &mut Gather, seen: &Seen<'_>, address: HostPhysAddr) {
-    let note = Retired::Table(address).encode();
+pub(crate) fn retire_table<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    seen: &Seen<'_>,
+    address: HostPhysAddr,
+) {
+    let note = tables.format.encode_note(Note::Table(address));
     seen.entry.store(note, Ordering::Relaxed);
     gather.note_retired_table();
     gather.add_part(InvalidatedRange::tables(seen.span(), Change::Removed));

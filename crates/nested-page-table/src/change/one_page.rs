@@ -36,7 +36,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         let Some(attributes) = recent.attributes(host, flags) else {
             return false;
         };
-        if entry.load(Ordering::Relaxed) != 0 {
+        if entry.load(Ordering::Relaxed) != format.absent() {
             return false;
         }
         entry.store(attributes | format.address_bits(host), Ordering::Release);
@@ -50,7 +50,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         let Some(entry) = self.page_leaf(guest) else {
             return false;
         };
-        entry.store(0, Ordering::Relaxed);
+        entry.store(self.tables.format.absent(), Ordering::Relaxed);
         true
     }
 
@@ -59,8 +59,8 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     #[inline]
     pub(crate) fn retire_page(&mut self, guest: GuestPhysRange) -> Option<UnmappedLeaf> {
         let entry = self.page_leaf(guest)?;
-        let bits = entry.swap(0, Ordering::AcqRel);
         let format = &self.tables.format;
+        let bits = entry.swap(format.absent(), Ordering::AcqRel);
         entry.store(
             retired_word(format, Level::PAGE_4K, bits),
             Ordering::Relaxed,
@@ -81,7 +81,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     pub(crate) fn forget_page(&mut self, guest: GuestPhysRange) {
         let (tables, recent) = (&self.tables, &self.gather.recent);
         if let Some(entry) = recent.page_entry(tables, guest.start()) {
-            entry.store(0, Ordering::Relaxed);
+            entry.store(tables.format.absent(), Ordering::Relaxed);
         }
     }
 

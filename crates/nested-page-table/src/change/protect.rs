@@ -49,7 +49,6 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         let largest = tables.policy.largest_for(permissions);
         let frames = survey(tables, top, guest, permissions, largest)?;
         let action = Permit {
-            format: &tables.format,
             permissions,
             largest,
         };
@@ -118,15 +117,14 @@ fn survey<F: Format, H: TableHost>(
 }
 
 /// Leaves of at most a level get permissions.
-struct Permit<'f, F> {
-    format: &'f F,
+struct Permit {
     permissions: MappingFlags,
     largest: Level,
 }
 
-impl<F: Format> Action for Permit<'_, F> {
-    fn apply(&self, level: Level, bits: u64) -> Option<u64> {
-        (level <= self.largest).then(|| self.format.with_permissions(level, bits, self.permissions))
+impl Action for Permit {
+    fn apply<F: Format>(&self, format: &F, level: Level, bits: u64) -> Option<u64> {
+        (level <= self.largest).then(|| format.with_permissions(level, bits, self.permissions))
     }
 }
 

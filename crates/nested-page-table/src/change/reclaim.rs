@@ -45,7 +45,7 @@ fn unlink_empty<F: Format, H: TableHost>(
         };
         match child {
             Some(child) if unlink_empty(tables, gather, child, seen.span()) => {
-                retire_table(gather, seen, child.address);
+                retire_table(tables, gather, seen, child.address);
             }
             _ => empty = false,
         }

@@ -40,12 +40,13 @@ pub(crate) struct Rewrite<'f, F: Format> {
 
 impl<'f, F: Format> Rewrite<'f, F> {
     pub(crate) fn new(format: &'f F, level: Level, flags: MappingFlags) -> Self {
+        let attribute_bits = !format.address_bits(format.geometry().last_host_page());
         Self {
             format,
             level,
             flags,
-            attribute_bits: !format.address_bits(format.geometry().last_host_page()),
-            attributes: 0,
+            attribute_bits,
+            attributes: format.absent() & attribute_bits,
             flipped: 0,
             change: None,
             worst: None,

@@ -25,7 +25,7 @@ pub(crate) trait Action {
     const REMEMBERS: bool = false;
 
     /// What the leaf `bits` of a level becomes, or `None` if it has to be split first.
-    fn apply(&self, level: Level, bits: u64) -> Option<u64>;
+    fn apply<F: Format>(&self, format: &F, level: Level, bits: u64) -> Option<u64>;
 }
 
 /// The leaves become absent.
@@ -33,8 +33,8 @@ pub(crate) struct Clear;
 
 impl Action for Clear {
     #[inline]
-    fn apply(&self, _level: Level, _bits: u64) -> Option<u64> {
-        Some(0)
+    fn apply<F: Format>(&self, format: &F, _level: Level, _bits: u64) -> Option<u64> {
+        Some(format.absent())
     }
 }
 
@@ -75,7 +75,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         // First: should the host unwind, what is put back has to be published like everything else.
         self.gather.note_stored();
         let bits = if rules.break_before_make || rules.hardware_writes_entries {
-            entry.swap(0, Ordering::AcqRel)
+            entry.swap(self.tables().format.absent(), Ordering::AcqRel)
         } else {
             entry.load(Ordering::Relaxed)
         };
@@ -125,7 +125,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         for inner in slots(geometry.shift(below), FRAME_WORDS, portion) {
             let word = words.get_mut(inner.index)?;
             let changed = match inner.is_whole {
-                true => self.action.apply(below, *word),
+                true => self.action.apply(&self.tables().format, below, *word),
                 false => None,
             };
             *word = match changed {

@@ -73,8 +73,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         self.tree
             .flush_reporting(&mut report)
             .map_err(Unsettled::InvalidationFailed)?;
-        let format = self.tree.tables.format;
-        self.tree.remove(guest, Retire { format })?;
+        self.tree.remove(guest, Retire)?;
         self.tree
             .flush_reporting(&mut report)
             .map_err(UnmapError::NotInvalidated)
@@ -122,15 +121,13 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
 }
 
 /// The leaves become absent, and leave notes to be reported.
-struct Retire<F> {
-    format: F,
-}
+struct Retire;
 
-impl<F: Format> Action for Retire<F> {
+impl Action for Retire {
     const REMEMBERS: bool = true;
 
-    fn apply(&self, level: Level, bits: u64) -> Option<u64> {
-        Some(retired_word(&self.format, level, bits))
+    fn apply<F: Format>(&self, format: &F, level: Level, bits: u64) -> Option<u64> {
+        Some(retired_word(format, level, bits))
     }
 }
 
@@ -158,7 +155,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
                         // Its leaves are reported from where they are.
                         self.gather.note_retired_leaf();
                     }
-                    retire_table(self.gather, seen, address);
+                    retire_table(tables, self.gather, seen, address);
                 }
                 (Found::Table(_), false) => return Next::Into,
             }
@@ -168,10 +165,15 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     }
 
     fn clear_leaf(&mut self, seen: &Seen<'_>) {
-        let mut cleared = 0;
+        let format = &self.tables().format;
+        let absent = format.absent();
+        let mut cleared = absent;
         if A::REMEMBERS {
-            let bits = seen.entry.swap(0, Ordering::AcqRel);
-            cleared = self.action.apply(seen.level, bits).unwrap_or(0);
+            let bits = seen.entry.swap(absent, Ordering::AcqRel);
+            cleared = self
+                .action
+                .apply(format, seen.level, bits)
+                .unwrap_or(absent);
             self.gather.note_retired_leaf();
         }
         seen.entry.store(cleared, Ordering::Relaxed);

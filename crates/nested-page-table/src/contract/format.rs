@@ -12,6 +12,7 @@ use mapping_flags::{FlagsError, MappingFlags};
 use crate::contract::entry::{Entry, Leaf};
 use crate::contract::geometry::Geometry;
 use crate::contract::level::Level;
+use crate::contract::note::Note;
 
 /// The table format of one architecture in one mode with the capabilities of one machine.
 ///
@@ -27,11 +28,10 @@ use crate::contract::level::Level;
 ///
 /// 1. `decode(level, encode_leaf(level, address, flags))` is that leaf, for leaf levels.
 /// 2. `decode(level, encode_table(address))` is that table, for levels above the pages.
-/// 3. `decode(level, 0)` is absent, and so is every *retired* word: one whose bits 0, 1, 2, 10 and
-///    63 are zero and of which the rest is arbitrary. (RISC-V ignores all but V when V is 0; AArch64
-///    all but bit 0 when it is 0; EPT all but 2:0, bit 10 under mode-based execute control, and bit
-///    63 under EPT-violation #VE.) The table keeps notes in such words between an unmap and its
-///    invalidation.
+/// 3. `decode(level, absent())` is absent. `decode(level, encode_note(note))` is absent too, for every note of a
+///    table or of a leaf, in every configuration of the hardware that the value was made for.
+///    `decode_note(encode_note(note))` is that note; [`decode_note`](Self::decode_note) finds none in
+///    [`absent`](Self::absent), nor in any other word that the format makes.
 /// 4. `encode_leaf(level, address, flags)` is `leaf_attributes(level, flags) |
 ///    address_bits(address)`, and `address_bits` is additive, as a field of consecutive bits is: the
 ///    bits of a sum that fits the output width are the sum of the bits.
@@ -42,6 +42,12 @@ use crate::contract::level::Level;
 /// 8. [`geometry`](Self::geometry) and [`rules`](Self::rules) return equal values at every call.
 /// 9. [`split_leaf`](Self::split_leaf) returns a leaf, and every word that follows it by adding address
 ///    bits is one.
+///
+/// # Speculation
+///
+/// A CPU with L1TF (CVE-2018-3646) takes the address in an absent entry for one that it may read ahead of
+/// time, and a guest can measure what it read. On such an architecture a word that is absent leads to no memory
+/// that a host may have secrets in: notes do not carry addresses as they are.
 pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// The shape of the table.
     fn geometry(&self) -> &Geometry;
@@ -69,6 +75,29 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// width; or those to add for the next leaf, whose distance is the size of an entry.
     fn address_bits(&self, address: HostPhysAddr) -> u64;
 
+    /// What an entry contains in which nothing is mapped: what new tables are filled with. The same at every
+    /// call.
+    #[inline]
+    fn absent(&self) -> u64 {
+        0
+    }
+
+    /// A word that the hardware takes for an absent entry, and that says what was there before. The address of
+    /// a note is aligned to 4 KiB and within the output width.
+    ///
+    /// The default is [`Note::to_plain_word`], which suits hardware that looks at none of bits 62:3 of an entry
+    /// whose bits 2:0 are zero, and does not speculate past them.
+    #[inline]
+    fn encode_note(&self, note: Note) -> u64 {
+        note.to_plain_word()
+    }
+
+    /// The note in the word `bits`, which this format made, or `None` if it is something else.
+    #[inline]
+    fn decode_note(&self, bits: u64) -> Option<Note> {
+        Note::from_plain_word(bits)
+    }
+
     /// A leaf at `level`. `address` is aligned to the level's entry size and within the output
     /// width; `flags` were checked.
     #[inline]
@@ -84,10 +113,10 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// decode to something, or to absent, without a panic.
     fn decode(&self, level: Level, bits: u64) -> Entry;
 
-    /// [`decode`](Self::decode) for words that this format made: 0, retired words, and what
-    /// [`encode_leaf`](Self::encode_leaf), [`encode_table`](Self::encode_table),
-    /// [`with_permissions`](Self::with_permissions) and [`split_leaf`](Self::split_leaf) returned,
-    /// with whatever accessed and dirty state the hardware added. The walker meets no others in its
+    /// [`decode`](Self::decode) for words that this format made: what [`absent`](Self::absent),
+    /// [`encode_note`](Self::encode_note), [`encode_leaf`](Self::encode_leaf),
+    /// [`encode_table`](Self::encode_table), [`with_permissions`](Self::with_permissions) and
+    /// [`split_leaf`](Self::split_leaf) returned, with whatever accessed and dirty state the hardware added. The walker meets no others in its
     /// tables, so this may leave out every check of what the format never writes.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {

@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `format`, `entry`, `geometry`, `level` | what a backend provides: entries as bits, numbers per level |
+//! | `format`, `entry`, `note`, `geometry`, `level` | what a backend provides: entries and notes as bits, numbers per level |
 //! | `host`, `frames` | what a host provides: invalidation, frames |
 //! | `invalidation` | what is asked of the host |
 //! | `mapping`, `policy`, `error` | what users see |
@@ -18,4 +18,5 @@ pub(crate) mod host;
 pub(crate) mod invalidation;
 pub(crate) mod level;
 pub(crate) mod mapping;
+pub(crate) mod note;
 pub(crate) mod policy;

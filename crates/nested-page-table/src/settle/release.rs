@@ -12,10 +12,10 @@ use crate::contract::host::TableHost;
 use crate::contract::invalidation::{InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
+use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::settle::report::report_all;
 use crate::tree::pass::Next;
-use crate::tree::retired::Retired;
 use crate::tree::tables::{Table, Tables, load};
 
 /// Publishes stores, invalidates everything gathered in one batch, and only then sweeps what changed
@@ -121,7 +121,11 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
     // completed finds nothing afterwards.
     for entry in tables.entries(root) {
         let table = table_of(tables, root.level, load(entry));
-        let note = table.map_or(0, |address| Retired::Table(address).encode());
+        let format = &tables.format;
+        let note = match table {
+            Some(address) => format.encode_note(Note::Table(address)),
+            None => format.absent(),
+        };
         entry.store(note, Ordering::Relaxed);
     }
     tables.format.publish();
@@ -141,8 +145,9 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
 /// have such notes, are not looked at.
 fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, range: GuestPhysRange) {
     tables.pass(tables.root(), range, |seen| {
-        if let Some(Retired::Table(address)) = Retired::decode(seen.bits) {
-            seen.entry.store(0, Ordering::Relaxed);
+        if let Some(Note::Table(address)) = tables.format.decode_note(seen.bits) {
+            let absent = tables.format.absent();
+            seen.entry.store(absent, Ordering::Relaxed);
             if let Some(table) = tables.child(seen.level, address) {
                 release_table(tables, table);
             }
@@ -189,8 +194,8 @@ fn table_of<F: Format, H: TableHost>(
     if let Entry::Table(address) = tables.format.decode_own(level, bits) {
         return Some(address);
     }
-    match Retired::decode(bits) {
-        Some(Retired::Table(address)) => Some(address),
+    match tables.format.decode_note(bits) {
+        Some(Note::Table(address)) => Some(address),
         _ => None,
     }
 }

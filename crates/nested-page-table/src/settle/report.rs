@@ -7,9 +7,10 @@ use guest_addr::GuestPhysRange;
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::mapping::UnmappedLeaf;
+use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::tree::pass::{Found, Next};
-use crate::tree::retired::{Retired, retired_word};
+use crate::tree::retired::note_of;
 use crate::tree::tables::{Table, Tables};
 
 /// Calls `report` for each leaf that the changes in `gather` have removed and left a note of.
@@ -38,23 +39,24 @@ fn report_in<F: Format, H: TableHost>(
     tables.pass(table, range, |seen| {
         let note = match seen.found {
             Found::Table(_) => return Next::Into,
-            Found::Leaf if unlinked => retired_word(&tables.format, seen.level, seen.bits),
-            Found::Leaf => 0,
-            Found::Absent => seen.bits,
+            Found::Leaf if unlinked => note_of(&tables.format, seen.level, seen.bits),
+            Found::Leaf => None,
+            Found::Absent => tables.format.decode_note(seen.bits),
         };
         let guest = seen.span();
-        match Retired::decode(note) {
-            Some(Retired::Table(address)) => {
+        match note {
+            Some(Note::Table(address)) => {
                 if let Some(child) = tables.child(seen.level, address) {
                     report_in(tables, child, guest, true, report);
                 }
             }
-            Some(Retired::Leaf {
+            Some(Note::Leaf {
                 address,
                 accessed,
                 dirty,
             }) => {
-                seen.entry.store(0, Ordering::Relaxed);
+                let absent = tables.format.absent();
+                seen.entry.store(absent, Ordering::Relaxed);
                 report(UnmappedLeaf {
                     guest,
                     host: address,

@@ -98,9 +98,12 @@ const MEMSET_WORDS: usize = if cfg!(target_os = "none") {
     192
 };
 
-/// Zeroes `words`.
+/// Fills `words` with `absent`, what an absent entry contains.
 #[inline]
-pub(crate) fn clear(words: &mut [u64]) {
+pub(crate) fn clear(words: &mut [u64], absent: u64) {
+    if absent != 0 {
+        return fill(words, absent);
+    }
     // Programs without an operating system link a `memset` of their own, which on all but x86 is a loop
     // too, and a long one.
     let memset_is_a_loop = cfg!(all(target_os = "none", not(target_arch = "x86_64")));
@@ -111,6 +114,11 @@ pub(crate) fn clear(words: &mut [u64]) {
     } else if !words.is_empty() {
         words.fill(0);
     }
+}
+
+#[inline(never)]
+fn fill(words: &mut [u64], absent: u64) {
+    words.fill(absent);
 }
 
 #[inline(never)]

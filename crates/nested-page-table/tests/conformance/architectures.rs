@@ -43,6 +43,7 @@ fn variant<F: Format, R: Reference + Clone>(
     Variant {
         geometry,
         policy,
+        absent: format.absent(),
         check_flags: Box::new(move |flags| format.check_flags(flags)),
         // SAFETY: the box was just leaked; its owner below frees it after the table is gone.
         host: unsafe { &*host },
@@ -238,6 +239,7 @@ impl Reference for EptReference {
     }
 
     fn is_absent(fault: &reference_mmu::ept::Fault) -> bool {
+        assert!(!fault.convertible, "the guest would get a #VE: {fault:?}");
         fault.why == reference_mmu::ept::Why::NotPresent
     }
 
@@ -259,6 +261,8 @@ impl Reference for EptReference {
 
 pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
     let (large, tracking, mbec) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
+    // With and without each of the others.
+    let suppress_ve = number % 3 == 0;
     let execute = match mbec {
         true => x86_64::ExecuteControl::BothModes,
         false => x86_64::ExecuteControl::Single,
@@ -273,6 +277,7 @@ pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
         .with_execute_only(large)
         .with_execute_control(execute)
         .with_accessed_dirty_tracking(tracking)
+        .with_suppress_ve(suppress_ve)
         .with_single_context_invept(large);
     let format = x86_64::Ept::new(mode.parse().unwrap(), capabilities).unwrap();
     let features = reference_mmu::ept::Features {
@@ -283,6 +288,7 @@ pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
         page_1g: large,
         accessed_dirty: tracking,
         mode_based_execute: mbec,
+        violation_exceptions: suppress_ve,
     };
     let convert = |format: &x86_64::Ept, request: &Invalidation| {
         let raw = |instruction| match instruction {

@@ -276,8 +276,8 @@ impl World {
         assert_eq!(self.violations(), []);
     }
 
-    /// The words of tables that no hardware takes for present, and are not zero. Present are those with one
-    /// of the bits 0, 1, 2 and 10, on any of the architectures.
+    /// The words of tables that no hardware takes for present, and are not what an absent entry contains.
+    /// Present are those with one of the bits 0, 1, 2 and 10, on any of the architectures.
     fn notes(&self) -> Vec<HostPhysAddr> {
         const PRESENT: u64 = 0b111 | 1 << 10;
         let memory = self.variant.host.memory();
@@ -288,7 +288,7 @@ impl World {
         });
         let is_note = |word: &HostPhysAddr| {
             let bits = memory.read(*word).expect("a frame is memory");
-            bits != 0 && bits & PRESENT == 0
+            bits != self.variant.absent && bits & PRESENT == 0
         };
         words.filter(is_note).collect()
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
-use nested_page_table::{Entry, Format, Geometry, Level, UpdateRules};
+use nested_page_table::{Entry, Format, Geometry, Level, Note, UpdateRules};
 
 type Hook = Box<dyn FnMut()>;
 
@@ -79,6 +79,20 @@ unsafe impl<F: Format> Format for Strict<F> {
     fn address_bits(&self, address: HostPhysAddr) -> u64 {
         self.check_address(address);
         self.format.address_bits(address)
+    }
+
+    fn absent(&self) -> u64 {
+        self.format.absent()
+    }
+
+    fn encode_note(&self, note: Note) -> u64 {
+        let (Note::Table(address) | Note::Leaf { address, .. }) = note;
+        self.check_address(address);
+        self.format.encode_note(note)
+    }
+
+    fn decode_note(&self, bits: u64) -> Option<Note> {
+        self.format.decode_note(bits)
     }
 
     fn encode_table(&self, address: HostPhysAddr) -> u64 {

@@ -16,6 +16,8 @@ use crate::reference::Enumerate;
 pub(crate) struct Variant {
     pub(crate) geometry: Geometry,
     pub(crate) policy: LeafPolicy,
+    /// What an absent entry contains.
+    pub(crate) absent: u64,
     pub(crate) check_flags: Box<dyn Fn(MappingFlags) -> Result<(), FlagsError>>,
     pub(crate) host: &'static SimulatedHost,
     pub(crate) reference: Box<dyn Enumerate>,

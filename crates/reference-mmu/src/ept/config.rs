@@ -25,6 +25,8 @@ pub struct Features {
     pub accessed_dirty: bool,
     /// The VM-execution control "mode-based execute control for EPT" is 1.
     pub mode_based_execute: bool,
+    /// The VM-execution control "EPT-violation #VE" is 1.
+    pub violation_exceptions: bool,
 }
 
 /// A logical processor's EPT: EPTP, capabilities and controls.

@@ -13,7 +13,7 @@ use crate::walk::{MemoryKind, Translation};
 
 // The tables "Format of an EPT ... Entry": read 0, write 1, execute 2 (under mode-based execute
 // control: in supervisor mode), memory type 5:3, ignore PAT 6, page 7, accessed 8, dirty 9, execute
-// in user mode 10, address 51:12.
+// in user mode 10, address 51:12, suppress #VE 63.
 pub(super) const READ: u32 = 0;
 pub(super) const WRITE: u32 = 1;
 pub(super) const EXECUTE: u32 = 2;
@@ -21,6 +21,7 @@ const PAGE: u32 = 7;
 pub(super) const ACCESSED: u32 = 8;
 pub(super) const DIRTY: u32 = 9;
 pub(super) const EXECUTE_USER: u32 = 10;
+pub(super) const SUPPRESS_VE: u32 = 63;
 
 /// The memory type of a leaf ("EPT and Memory Typing").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

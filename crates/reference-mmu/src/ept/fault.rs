@@ -16,6 +16,10 @@ pub struct Fault {
     /// and 8 are set: the guest's linear address is valid, and the access is to its translation
     /// rather than to one of the guest's paging structures.
     pub qualification: u64,
+    /// The violation goes to the guest as a virtualization exception (#VE), unless the guest cannot take
+    /// one now: the control "EPT-violation #VE" is 1, and the entry where the walk stopped does not suppress
+    /// it (bit 63). See "Convertible EPT Violations".
+    pub convertible: bool,
 }
 
 /// Why a guest-physical address is not translated.

@@ -11,7 +11,9 @@
 //!
 //! Levels are numbered from the page table up: PTE 1, PDE 2, PDPTE 3, PML4E 4, PML5E 5.
 //!
-//! The VM-execution controls for EPT-violation #VE, page-modification logging, sub-page write
+//! "Convertible EPT Violations" is of chapter "VMX Non-Root Operation".
+//!
+//! The VM-execution controls for page-modification logging, sub-page write
 //! permissions, guest-paging verification, EPT paging-write and supervisor shadow stacks are taken
 //! to be 0.
 

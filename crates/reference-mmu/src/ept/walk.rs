@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 
 use super::config::Ept;
-use super::entry::{ACCESSED, Attributes, DIRTY, EXECUTE, EXECUTE_USER, READ};
+use super::entry::{ACCESSED, Attributes, DIRTY, EXECUTE, EXECUTE_USER, READ, SUPPRESS_VE};
 use super::fault::{Fault, Why};
 use crate::access::Access;
 use crate::bits::{bit, field, mask};
@@ -56,7 +56,8 @@ impl Ept {
         let (mut table, mut level) = (self.root, self.levels);
         let mut granted = self.access_bits();
         if !gpa.fits_in(self.input_bits()) {
-            return Err(self.violation(level, Why::AddressWidth, access, 0));
+            // No entry says anything about it.
+            return Err(self.violation(level, Why::AddressWidth, access, 0, None));
         }
         loop {
             let entry = HostPhysAddr::new(table.as_u64() | table_index(gpa, level) << 3);
@@ -64,7 +65,10 @@ impl Ept {
             let value = value.ok_or(not_a_violation(level, Why::NoMemory))?;
             steps.push(level, entry, value);
             match self.decode(level, value, granted) {
-                Entry::Absent => return Err(self.violation(level, Why::NotPresent, access, 0)),
+                Entry::Absent => {
+                    let entry = Some(value);
+                    return Err(self.violation(level, Why::NotPresent, access, 0, entry));
+                }
                 Entry::Illegal(why) => return Err(not_a_violation(level, why)),
                 Entry::Table {
                     address,
@@ -73,7 +77,9 @@ impl Ept {
                 } => (table, level, granted) = (address, below, inherited),
                 // "Prioritization": permissions are judged after the last entry was found good.
                 Entry::Leaf(leaf) if !leaf.permissions.allow(access) => {
-                    return Err(self.violation(level, Why::Permission, access, granted & value));
+                    let granted = granted & value;
+                    let entry = Some(value);
+                    return Err(self.violation(level, Why::Permission, access, granted, entry));
                 }
                 Entry::Leaf(leaf) => {
                     self.record_accessed_and_dirty(access, steps);
@@ -83,17 +89,27 @@ impl Ept {
         }
     }
 
-    /// The table "Exit Qualification for EPT Violations".
-    fn violation(&self, level: u8, why: Why, access: Access, granted: u64) -> Fault {
+    /// The table "Exit Qualification for EPT Violations", and "Convertible EPT Violations" for the entry
+    /// where the walk stopped.
+    fn violation(
+        &self,
+        level: u8,
+        why: Why,
+        access: Access,
+        granted: u64,
+        entry: Option<u64>,
+    ) -> Fault {
         let attempted = match access {
             Access::Read => 1,
             Access::Write => 1 << 1,
             Access::Execute(_) => 1 << 2,
         };
         let user = self.features.mode_based_execute && bit(granted, EXECUTE_USER);
+        let suppressed = entry.is_none_or(|entry| bit(entry, SUPPRESS_VE));
         Fault {
             level,
             why,
+            convertible: self.features.violation_exceptions && !suppressed,
             qualification: attempted
                 | field(granted, EXECUTE, READ) << 3
                 | u64::from(user) << 6
@@ -122,6 +138,7 @@ fn not_a_violation(level: u8, why: Why) -> Fault {
         level,
         why,
         qualification: 0,
+        convertible: false,
     }
 }
 

@@ -259,6 +259,7 @@ fn ept_features() -> ept::Features {
         page_1g: true,
         accessed_dirty: true,
         mode_based_execute: false,
+        violation_exceptions: false,
     }
 }
 

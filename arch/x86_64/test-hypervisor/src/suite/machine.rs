@@ -129,6 +129,7 @@ impl Machine for X86 {
             page_1g: largest >= Level::BLOCK_1G,
             accessed_dirty: self.platform.has_accessed_dirty,
             mode_based_execute: false,
+            violation_exceptions: false,
         };
         ept::Ept::new(space.root_register, features)
             .unwrap_or_else(|error| panic!("the reference refuses the root register: {error}"))
