@@ -4,6 +4,12 @@
 //! ```
 #![doc = include_str!("../examples/bare_table.rs")]
 //! ```
+//!
+//! # A virtual machine
+//!
+//! ```
+#![doc = include_str!("../examples/guest_faults.rs")]
+//! ```
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
