@@ -7,17 +7,6 @@ use crate::instructions::Instruction;
 use crate::operands::{Operand, Operands};
 use crate::registers::Stage2Registers;
 
-/// How far an invalidation reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    /// No translation has to be forgotten.
-    Nothing,
-    /// Those at the addresses of the request's ranges.
-    Addresses,
-    /// Those of the address space.
-    Everything,
-}
-
 /// The most instructions of one sequence: barriers, a switch there and back, the operations, and the
 /// repetition.
 const MAX_INSTRUCTIONS: usize = Stage2::MAX_ADDRESS_OPERATIONS + 14;
@@ -94,14 +83,14 @@ impl Stage2 {
         mut run: impl FnMut(Instruction),
     ) {
         let ranges = request.ranges();
-        let reach = match request.covers_everything() {
-            true => Reach::Everything,
-            false => self.reach(ranges),
+        let operations = match request.covers_everything() {
+            true => usize::MAX,
+            false => self.operations(ranges),
         };
         let reaches_all = request.scope() == Scope::AllCpus;
         let form = |all, local| if reaches_all { all } else { local };
         run(form(Instruction::DsbIshst, Instruction::DsbNshst));
-        if reach == Reach::Nothing {
+        if operations == 0 {
             return;
         }
         let target = self.registers_for(request);
@@ -113,7 +102,7 @@ impl Stage2 {
             run(Instruction::WriteVttbr(target.vttbr));
             run(Instruction::Isb);
         }
-        if reach == Reach::Everything {
+        if operations > Self::MAX_ADDRESS_OPERATIONS {
             run(form(
                 Instruction::TlbiVmalls12e1is,
                 Instruction::TlbiVmalls12e1,
@@ -162,18 +151,18 @@ impl Stage2 {
         }
     }
 
-    fn reach(&self, ranges: &[InvalidatedRange]) -> Reach {
-        let mut count = 0;
+    /// How many address-wise operations `ranges` take: 0 where nothing has to be forgotten, and more
+    /// than [`MAX_ADDRESS_OPERATIONS`](Self::MAX_ADDRESS_OPERATIONS) where the whole VMID has to be.
+    fn operations(&self, ranges: &[InvalidatedRange]) -> usize {
         let mut operands = Operands::new(ranges);
-        while let Some(operand) = operands.next(self.capabilities()) {
-            count += 1;
-            if operand == Operand::Missing || count > Self::MAX_ADDRESS_OPERATIONS {
-                return Reach::Everything;
+        let mut count = 0;
+        while count <= Self::MAX_ADDRESS_OPERATIONS {
+            match operands.next(self.capabilities()) {
+                None => break,
+                Some(Operand::Missing) => return usize::MAX,
+                Some(_) => count += 1,
             }
         }
-        match count {
-            0 => Reach::Nothing,
-            _ => Reach::Addresses,
-        }
+        count
     }
 }
