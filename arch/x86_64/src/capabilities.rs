@@ -4,15 +4,6 @@ use nested_page_table::Level;
 
 use crate::mode::Mode;
 
-/// Bits of IA32_VMX_EPT_VPID_CAP. (SDM 3D, appendix "VPID and EPT Capabilities".)
-mod bit {
-    pub(super) const EXECUTE_ONLY: u32 = 0;
-    pub(super) const WALK_LENGTH_5: u32 = 7;
-    pub(super) const LEAF_2M: u32 = 16;
-    pub(super) const LEAF_1G: u32 = 17;
-    pub(super) const INVEPT_SINGLE_CONTEXT: u32 = 25;
-}
-
 /// What the execute bits of an entry mean: a choice of the hypervisor, made in the VM-execution
 /// control "mode-based execute control for EPT" (MBEC). The tables have to follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -31,10 +22,9 @@ pub enum ExecuteControl {
 
 /// What a machine can do, as far as EPT depends on it.
 ///
-/// `Capabilities::detect()`, which exists on bare-metal x86-64 only, asks the processor;
-/// [`from_registers`](Self::from_registers) takes what was read elsewhere. What is a choice of the
-/// hypervisor stays off until the builder turns it on: mode-based execute control, the tracking of
-/// accesses, and the suppression of #VE.
+/// [`detect`](Self::detect) asks the processor; [`from_registers`](Self::from_registers) takes what
+/// was read elsewhere. What is a choice of the hypervisor stays off until the builder turns it on:
+/// mode-based execute control, the tracking of accesses, and the suppression of #VE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {
     largest_mode: Mode,
@@ -45,11 +35,13 @@ pub struct Capabilities {
     accessed_dirty_tracking: bool,
     single_context_invept: bool,
     suppress_ve: bool,
+    large_executable_leaves: bool,
 }
 
 impl Capabilities {
     /// The least that EPT guarantees: 4 levels, leaves of 4 KiB, INVEPT of all contexts, and the 36
-    /// bits of physical address that a processor has if it does not say.
+    /// bits of physical address that a processor has if it does not say. Guests execute from leaves
+    /// of 4 KiB only.
     #[inline]
     #[must_use]
     pub const fn new() -> Self {
@@ -62,11 +54,13 @@ impl Capabilities {
             accessed_dirty_tracking: false,
             single_context_invept: false,
             suppress_ve: false,
+            large_executable_leaves: false,
         }
     }
 
     /// What a tool assumes of a machine it cannot ask: both modes, 52 bits of physical address, leaves
-    /// up to 1 GiB, execute-only memory and single-context INVEPT; no tracking, no MBEC.
+    /// up to 1 GiB, also for execution, execute-only memory and single-context INVEPT; no tracking,
+    /// no MBEC.
     #[inline]
     #[must_use]
     pub const fn common() -> Self {
@@ -76,30 +70,7 @@ impl Capabilities {
             .with_largest_leaf(Level::BLOCK_1G)
             .with_execute_only(true)
             .with_single_context_invept(true)
-    }
-
-    /// What the MSR IA32_VMX_EPT_VPID_CAP (0x48c) and MAXPHYADDR (CPUID.80000008H:EAX\[7:0\]) say.
-    #[must_use]
-    pub const fn from_registers(ept_vpid_cap: u64, physical_address_bits: u32) -> Self {
-        let largest_mode = match has(ept_vpid_cap, bit::WALK_LENGTH_5) {
-            true => Mode::Ept5,
-            false => Mode::Ept4,
-        };
-        let leaves_of_2m_and_1g = (
-            has(ept_vpid_cap, bit::LEAF_2M),
-            has(ept_vpid_cap, bit::LEAF_1G),
-        );
-        let largest_leaf = match leaves_of_2m_and_1g {
-            (true, true) => Level::BLOCK_1G,
-            (true, false) => Level::BLOCK_2M,
-            (false, _) => Level::PAGE_4K,
-        };
-        Self::new()
-            .with_largest_mode(largest_mode)
-            .with_physical_address_bits(physical_address_bits)
-            .with_largest_leaf(largest_leaf)
-            .with_execute_only(has(ept_vpid_cap, bit::EXECUTE_ONLY))
-            .with_single_context_invept(has(ept_vpid_cap, bit::INVEPT_SINGLE_CONTEXT))
+            .with_large_executable_leaves(true)
     }
 
     /// Sets the largest mode. A machine that has 5 levels has 4 as well.
@@ -189,6 +160,22 @@ impl Capabilities {
         }
     }
 
+    /// Sets whether guests may execute from leaves above 4 KiB.
+    ///
+    /// On many processors without IF_PSCHANGE_MC_NO (IA32_ARCH_CAPABILITIES bit 6), a guest that
+    /// executes from a large leaf can change the size of the page in its own tables and so raise a
+    /// machine check that stops the whole machine (CVE-2018-12207, "iTLB multihit"). Not every
+    /// processor that lacks the bit is affected: for one that Intel lists as safe, or for guests that
+    /// are trusted, turn this on.
+    #[inline]
+    #[must_use]
+    pub const fn with_large_executable_leaves(self, large_executable_leaves: bool) -> Self {
+        Self {
+            large_executable_leaves,
+            ..self
+        }
+    }
+
     /// The largest mode of the machine.
     #[inline]
     #[must_use]
@@ -244,14 +231,17 @@ impl Capabilities {
     pub const fn suppress_ve(&self) -> bool {
         self.suppress_ve
     }
+
+    /// Whether guests may execute from leaves above 4 KiB.
+    #[inline]
+    #[must_use]
+    pub const fn large_executable_leaves(&self) -> bool {
+        self.large_executable_leaves
+    }
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
         Self::new()
     }
-}
-
-const fn has(ept_vpid_cap: u64, bit: u32) -> bool {
-    ept_vpid_cap >> bit & 1 == 1
 }

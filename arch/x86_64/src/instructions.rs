@@ -2,12 +2,14 @@
 //! INVEPT Instruction".)
 #![expect(
     unsafe_code,
-    reason = "INVEPT is an instruction of VMX root operation, which only inline assembly has"
+    reason = "executing instructions of VMX root operation has conditions"
 )]
 
 use nested_page_table::{Change, Invalidation};
 
 use crate::format::Ept;
+use crate::hardware;
+use crate::vm_fail::{InstructionFailed, VmFail};
 
 /// An instruction with the operands that it is executed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,57 +24,50 @@ pub enum Instruction {
 }
 
 impl Instruction {
-    /// Executes the instruction on this CPU. Does nothing off bare-metal x86-64.
+    /// Executes the instruction on this CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`InstructionFailed`]: nothing was forgotten. The processor lacks INVEPT of this type
+    /// (IA32_VMX_EPT_VPID_CAP bits 20 and 25 or 26), or it would refuse a VM entry with the EPTP.
+    ///
+    /// # Panics
+    ///
+    /// On a hosted operating system, and on other architectures.
     ///
     /// # Safety
     ///
     /// - The CPU is in VMX root operation at privilege level 0.
-    /// - It has INVEPT of this type (IA32_VMX_EPT_VPID_CAP bits 20 and 25 or 26); where it has not,
-    ///   the instruction fails without a trap and nothing is forgotten.
-    /// - An EPTP is one that VM entry accepts, for the same reason.
     #[inline]
-    pub unsafe fn execute(self) {
-        let (kind, descriptor) = match self {
+    pub unsafe fn execute(self) -> Result<(), InstructionFailed> {
+        let (kind, descriptor) = self.operands();
+        // SAFETY: the caller keeps the same condition.
+        let flags = unsafe { hardware::invept(kind, &descriptor) };
+        VmFail::check(flags).map_err(|how| InstructionFailed {
+            instruction: self,
+            how,
+        })
+    }
+
+    /// The INVEPT type and the INVEPT descriptor: the EPTP, and a word that must be 0.
+    #[inline]
+    #[must_use]
+    pub const fn operands(self) -> (u64, [u64; 2]) {
+        match self {
             Self::InveptSingle { eptp } => (1, [eptp, 0]),
             Self::InveptAll => (2, [0, 0]),
-        };
-        // SAFETY: the caller keeps the same conditions.
-        unsafe { invept(kind, &descriptor) }
+        }
     }
 }
-
-/// # Safety
-///
-/// - The CPU is in VMX root operation at privilege level 0.
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
-#[inline]
-unsafe fn invept(kind: u64, descriptor: &[u64; 2]) {
-    // SAFETY: the instruction is legal by the caller's condition and reads the 16 bytes of the
-    // descriptor. The block is not `nomem`, so earlier stores to tables stay before it.
-    unsafe {
-        core::arch::asm!(
-            "invept {}, [{}]",
-            in(reg) kind,
-            in(reg) descriptor,
-            options(nostack)
-        );
-    }
-}
-
-/// # Safety
-///
-/// None: it does nothing.
-#[cfg(not(all(target_arch = "x86_64", target_os = "none")))]
-#[inline]
-unsafe fn invept(_kind: u64, _descriptor: &[u64; 2]) {}
 
 impl Ept {
     /// What one CPU executes to carry out `request`: one INVEPT or nothing.
     ///
     /// INVEPT acts on the CPU that executes it, whatever the request's scope, and knows no addresses:
     /// it forgets the whole context. For `Scope::AllCpus` every CPU that ran with the request's EPTP
-    /// has to execute the same, at once or before it enters the guest again, and before anything that
-    /// was unmapped is reused.
+    /// has to execute the same before the request is done. A CPU that may be inside the guest has to
+    /// be interrupted for that. One that is outside may do it before it enters the guest again, if it
+    /// cannot enter without.
     ///
     /// A request for nothing but [`Change::Fresh`] needs no instruction.
     #[inline]
@@ -88,19 +83,28 @@ impl Ept {
         is_needed.then_some(instruction).into_iter()
     }
 
-    /// Carries out `request` on this CPU. Does nothing off bare-metal x86-64.
+    /// Carries out `request` on this CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`InstructionFailed`]: this CPU may still use the translations. The frames behind them must
+    /// stay out, so pass the error on: it converts into
+    /// [`InvalidationFailed`](nested_page_table::InvalidationFailed).
+    ///
+    /// # Panics
+    ///
+    /// On a hosted operating system, and on other architectures, unless the request needs no
+    /// instruction.
     ///
     /// # Safety
     ///
     /// - The CPU is in VMX root operation at privilege level 0.
-    /// - It has what the capabilities of this format say.
-    /// - The request's root register is a value of [`eptp`](Self::eptp) of this format.
     #[inline]
-    pub unsafe fn invalidate(&self, request: &Invalidation) {
+    pub unsafe fn invalidate(&self, request: &Invalidation) -> Result<(), InstructionFailed> {
         for instruction in self.instructions(request) {
-            // SAFETY: the first condition is the caller's; the capabilities chose the type; the EPTP
-            // is the request's.
-            unsafe { instruction.execute() }
+            // SAFETY: the condition is the caller's.
+            unsafe { instruction.execute()? }
         }
+        Ok(())
     }
 }

@@ -12,15 +12,24 @@ compile_error!("nested-paging-x86-64 supports 64-bit targets only: table entries
 
 mod bits;
 mod capabilities;
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
 mod detect;
 mod eptp;
 mod format;
+// Without a hosted operating system the instructions are executed; everywhere else they are not.
+#[cfg(all(target_arch = "x86_64", not(any(unix, windows))))]
+mod hardware;
+#[cfg(not(all(target_arch = "x86_64", not(any(unix, windows)))))]
+#[path = "elsewhere.rs"]
+mod hardware;
 mod instructions;
 mod mode;
 mod note;
+mod registers;
+mod vm_fail;
 
 pub use capabilities::{Capabilities, ExecuteControl};
 pub use format::Ept;
 pub use instructions::Instruction;
 pub use mode::{Mode, ModeError, UnknownMode};
+pub use registers::Registers;
+pub use vm_fail::{InstructionFailed, VmFail};

@@ -4,7 +4,9 @@
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{Entry, Format, Leaf, Level, UpdateRules};
-use nested_paging_x86_64::{Capabilities, Ept, ExecuteControl, Mode, ModeError, UnknownMode};
+use nested_paging_x86_64::{
+    Capabilities, Ept, ExecuteControl, Mode, ModeError, Registers, UnknownMode,
+};
 
 const RWX: MappingFlags = MappingFlags::ACCESS;
 
@@ -102,7 +104,7 @@ fn peer_bug_x3_write_without_read_is_refused() {
 fn peer_bug_h8_the_eptp_asks_for_accessed_and_dirty_bits_only_with_tracking() {
     let root = HostPhysAddr::new(0x1000);
     assert_eq!(ept4(Capabilities::common()).eptp(root) & 1 << 6, 0);
-    let everything = Capabilities::from_registers(u64::MAX, 52);
+    let everything = read(u64::MAX, 0, 52);
     assert_eq!(ept4(everything).eptp(root) & 1 << 6, 0);
 }
 
@@ -152,21 +154,44 @@ fn the_rules_ask_for_no_invalidation_but_of_what_was_removed() {
     }
 }
 
+fn read(ept_vpid_cap: u64, arch_capabilities: u64, physical_address_bits: u32) -> Capabilities {
+    let mut registers = Registers::default();
+    registers.ept_vpid_cap = ept_vpid_cap;
+    registers.arch_capabilities = arch_capabilities;
+    registers.physical_address_bits = physical_address_bits;
+    Capabilities::from_registers(&registers)
+}
+
 #[test]
-fn capabilities_come_from_the_bits_of_the_msr() {
-    let read = Capabilities::from_registers;
-    assert_eq!(read(0, 36), Capabilities::new());
-    // A Skylake server's value: no bit 7, everything else that matters.
+fn capabilities_come_from_the_bits_of_the_msrs() {
+    assert_eq!(read(0, 0, 36), Capabilities::new());
+    // A Skylake server's value: no bit 7, everything else that matters; no IA32_ARCH_CAPABILITIES.
     let skylake = Capabilities::common()
         .with_largest_mode(Mode::Ept4)
-        .with_physical_address_bits(46);
-    assert_eq!(read(0x0f01_0633_4141, 46), skylake);
-    assert_eq!(read(0x0f01_0633_41c1, 52), Capabilities::common());
+        .with_physical_address_bits(46)
+        .with_large_executable_leaves(false);
+    assert_eq!(read(0x0f01_0633_4141, 0, 46), skylake);
+    assert_eq!(read(0x0f01_0633_41c1, 1 << 6, 52), Capabilities::common());
     let base = Capabilities::new();
-    assert_eq!(read(1, 36), base.with_execute_only(true));
-    assert_eq!(read(1 << 16, 36), base.with_largest_leaf(Level::BLOCK_2M));
-    assert_eq!(read(1 << 17, 36), base);
-    assert_eq!(read(1 << 25, 36), base.with_single_context_invept(true));
+    assert_eq!(read(1, 0, 36), base.with_execute_only(true));
+    assert_eq!(
+        read(1 << 16, 0, 36),
+        base.with_largest_leaf(Level::BLOCK_2M)
+    );
+    assert_eq!(read(1 << 17, 0, 36), base);
+    assert_eq!(read(1 << 25, 0, 36), base.with_single_context_invept(true));
+}
+
+/// CVE-2018-12207: all bits of IA32_ARCH_CAPABILITIES but bit 6, and bit 6 alone.
+#[test]
+fn without_if_pschange_mc_no_guests_execute_from_4_kib_only() {
+    let trusted = |arch_capabilities| read(0, arch_capabilities, 36).large_executable_leaves();
+    assert!(trusted(1 << 6));
+    assert!(!trusted(!(1 << 6)));
+    assert!(!trusted(0));
+    // Who knows nothing of the machine takes no risk, unless the machine is imaginary.
+    assert!(!Capabilities::new().large_executable_leaves());
+    assert!(Capabilities::common().large_executable_leaves());
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use nested_page_table::{
-    AddressSpaceId, Change, Format, InvalidatedRange, Invalidation, Level, Scope,
+    AddressSpaceId, Change, Format, InvalidatedRange, Invalidation, InvalidationFailed, Level,
+    Scope,
 };
-use nested_paging_x86_64::{Capabilities, Ept, Instruction, Mode};
+use nested_paging_x86_64::{Capabilities, Ept, Instruction, InstructionFailed, Mode, VmFail};
 
 const EPTP: u64 = 0x1234_501e;
 
@@ -74,10 +75,45 @@ fn a_machine_without_single_context_invept_forgets_all_contexts() {
     assert_eq!(instructions, [Instruction::InveptAll]);
 }
 
+/// INVEPT types 1 and 2, and descriptors of the EPTP and a word of zero. (SDM 3C, "INVEPT".)
 #[test]
+fn operands_are_those_of_the_manual() {
+    let single = Instruction::InveptSingle { eptp: EPTP };
+    assert_eq!(single.operands(), (1, [0x1234_501e, 0]));
+    assert_eq!(Instruction::InveptAll.operands(), (2, [0, 0]));
+}
+
+#[test]
+fn a_failure_says_which_instruction_and_how() {
+    let failed = |instruction, how| InstructionFailed { instruction, how };
+    let single = failed(Instruction::InveptSingle { eptp: EPTP }, VmFail::Valid);
+    assert_eq!(
+        single.to_string(),
+        "INVEPT of the EPTP 0x1234501e: VMfailValid (ZF is 1): VMCS field 4400H holds the reason"
+    );
+    let all = failed(Instruction::InveptAll, VmFail::Invalid);
+    assert_eq!(
+        all.to_string(),
+        "INVEPT of all contexts: VMfailInvalid (CF is 1): there is no current VMCS"
+    );
+    assert_eq!(InvalidationFailed::from(single), InvalidationFailed);
+}
+
+/// An instruction that silently did nothing would leave translations that its caller believes to be
+/// gone.
+#[test]
+#[should_panic = "nested-paging-x86-64 executes instructions on bare-metal x86-64 only"]
 #[expect(unsafe_code, reason = "the instructions are unsafe to execute")]
-fn off_the_target_executing_does_nothing() {
+fn a_hosted_program_that_invalidates_ends_with_a_message() {
     let request = Invalidation::everything(space(), Scope::Local);
-    // SAFETY: off bare-metal x86-64 nothing is executed.
-    unsafe { format(Capabilities::common()).invalidate(&request) };
+    // SAFETY: nothing is executed here.
+    let _ = unsafe { format(Capabilities::common()).invalidate(&request) };
+}
+
+#[test]
+#[should_panic = "nested-paging-x86-64 executes instructions on bare-metal x86-64 only"]
+#[expect(unsafe_code, reason = "detection is unsafe")]
+fn a_hosted_program_that_detects_ends_with_a_message() {
+    // SAFETY: nothing is executed here.
+    let _ = unsafe { Capabilities::detect() };
 }

@@ -49,7 +49,7 @@ unsafe impl VmHal for Hal {
     fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         // SAFETY: the hypervisor is in VMX root operation, and the format has the processor's
         // capabilities and made the EPTP.
-        unsafe { self.format.invalidate(request) };
-        Ok(())
+        let outcome = unsafe { self.format.invalidate(request) };
+        outcome.map_err(InvalidationFailed::from)
     }
 }

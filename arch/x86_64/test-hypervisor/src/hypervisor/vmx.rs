@@ -41,7 +41,8 @@ pub(crate) fn enable(frames: &FramePool) {
     assert!(failed == 0, "the processor refuses VMX operation");
     // What was cached in an earlier VMX operation may still be.
     // SAFETY: the processor is in VMX root operation; every one with EPT has INVEPT of all contexts.
-    unsafe { Instruction::InveptAll.execute() };
+    let outcome = unsafe { Instruction::InveptAll.execute() };
+    assert!(outcome.is_ok(), "the processor refuses INVEPT of all contexts");
 }
 
 /// A frame that begins with the revision of VMX regions, and is zero otherwise.
