@@ -18,6 +18,41 @@ impl Cells {
     pub(crate) fn hold_cpu_address(self) -> bool {
         matches!(self.address, 1 | 2)
     }
+
+    /// Whether addresses on this bus can be translated.
+    pub(crate) fn hold_bus_address(self) -> bool {
+        matches!(self.address, 1..=3)
+    }
+}
+
+/// An address on some bus.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BusAddress {
+    /// The first of three cells: a space code on PCI, a space by itself on other buses. `None` where
+    /// addresses have fewer cells.
+    pub(crate) first_cell: Option<u32>,
+    pub(crate) value: u64,
+}
+
+impl BusAddress {
+    pub(crate) const fn plain(value: u64) -> Self {
+        Self {
+            first_cell: None,
+            value,
+        }
+    }
+}
+
+/// The address in a field of any number of cells, or `None` when it exceeds 64 bits. Three cells are a
+/// first cell and a number.
+pub(crate) fn address(field: &[u8]) -> Option<BusAddress> {
+    match field.split_first_chunk() {
+        Some((first_cell, rest)) if field.len() == 12 => Some(BusAddress {
+            first_cell: Some(u32::from_be_bytes(*first_cell)),
+            value: number(rest)?,
+        }),
+        _ => number(field).map(BusAddress::plain),
+    }
 }
 
 /// The value of `#address-cells` or `#size-cells`. A count that does not fit becomes the largest

@@ -13,6 +13,7 @@ pub(crate) struct Properties<'a> {
     address_cells: Option<&'a [u8]>,
     size_cells: Option<&'a [u8]>,
     pub(crate) reg: Option<&'a [u8]>,
+    pub(crate) assigned_addresses: Option<&'a [u8]>,
     pub(crate) ranges: Option<&'a [u8]>,
 }
 
@@ -26,6 +27,7 @@ impl<'a> Properties<'a> {
             address_cells: None,
             size_cells: None,
             reg: None,
+            assigned_addresses: None,
             ranges: None,
         };
         let mut ahead = *tokens;
@@ -47,6 +49,7 @@ impl<'a> Properties<'a> {
             (Property::AddressCells, &mut self.address_cells),
             (Property::SizeCells, &mut self.size_cells),
             (Property::Reg, &mut self.reg),
+            (Property::AssignedAddresses, &mut self.assigned_addresses),
             (Property::Ranges, &mut self.ranges),
         ];
         for (property, slot) in slots {
@@ -87,7 +90,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// The properties whose values are not of their type, `reg` and `ranges` aside.
+    /// The properties whose values are not of their type, those with addresses aside.
     pub(crate) fn malformed(&self) -> impl Iterator<Item = (Property, IgnoredReason)> {
         let strings = [
             (Property::Status, self.status),

@@ -12,6 +12,8 @@ use crate::path::NodePath;
 pub enum Property {
     /// `reg`: the device's own addresses.
     Reg,
+    /// `assigned-addresses`: the addresses of a device on a PCI bus.
+    AssignedAddresses,
     /// `ranges`: how a bus translates the addresses of its children.
     Ranges,
     /// `status`: whether the device may be used.
@@ -30,6 +32,7 @@ impl Property {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reg => "reg",
+            Self::AssignedAddresses => "assigned-addresses",
             Self::Ranges => "ranges",
             Self::Status => "status",
             Self::DeviceType => "device_type",
@@ -54,7 +57,8 @@ pub struct Region<'w> {
     pub node: NodePath<'w>,
     /// The addresses.
     pub range: HostPhysRange,
-    /// [`Property::Reg`], or [`Property::Ranges`] for a window of a PCI host bridge.
+    /// [`Property::Reg`], [`Property::AssignedAddresses`], or [`Property::Ranges`] for a window of a
+    /// bus.
     pub property: Property,
     /// Which entry of the property, counted from 0.
     pub index: usize,
@@ -74,6 +78,9 @@ pub struct Ignored<'w> {
     pub index: Option<usize>,
     /// Why it is ignored.
     pub reason: IgnoredReason,
+    /// The bus that does not translate the entry, for [`IgnoredReason::OutsideWindows`] and
+    /// [`IgnoredReason::NoWindows`].
+    pub bus: Option<NodePath<'w>>,
 }
 
 /// `/soc/serial@10000000: reg[1]: ...`, for people.
@@ -83,8 +90,71 @@ impl fmt::Display for Ignored<'_> {
         if let Some(index) = self.index {
             write!(f, "[{index}]")?;
         }
-        write!(f, ": {}", self.reason)
+        write!(f, ": {}", self.reason)?;
+        match self.bus {
+            Some(bus) => write!(f, " of {bus}"),
+            None => Ok(()),
+        }
     }
+}
+
+/// An entry that the windows of a bus translate in part: [`Region::range`] has what they hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Clipped<'w> {
+    /// What is left. The region has been reported as [`Finding::Region`].
+    pub region: Region<'w>,
+    /// How many bytes the entry asks for.
+    pub asked: u64,
+}
+
+/// `/soc/serial@10000000: reg[1]: ...`, for people.
+impl fmt::Display for Clipped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Region {
+            node,
+            range,
+            property,
+            index,
+            ..
+        } = self.region;
+        write!(
+            f,
+            "{node}: {property}[{index}]: of {:#x} bytes, the windows above hold the first {:#x}, {range}",
+            self.asked,
+            range.size(),
+        )
+    }
+}
+
+/// A selected node that contributes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle<'w> {
+    /// The node.
+    pub node: NodePath<'w>,
+    /// Why.
+    pub reason: IdleReason<'w>,
+}
+
+/// Why a selected node contributes nothing. The first reason that applies is named.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum IdleReason<'w> {
+    /// The node is memory, `/cpus`, `/reserved-memory`, or below one of the last two.
+    NotADevice,
+    /// A path to the node, or to one above it, is excluded.
+    Excluded {
+        /// The highest excluded node on the way.
+        by: NodePath<'w>,
+    },
+    /// The `status` of the node, or of one above it, is neither `ok` nor `okay`.
+    Disabled {
+        /// The highest such node on the way.
+        by: NodePath<'w>,
+    },
+    /// No entry has a size.
+    NoAddress,
+    /// There are entries, and none of them translates to an address of the CPU that is narrow enough.
+    NotTranslated,
 }
 
 /// Why a property or an entry of one is ignored.
@@ -107,6 +177,17 @@ pub enum IgnoredReason {
     NotAString,
     /// The entry has a size, but addresses take no cells.
     NoAddress,
+    /// No window of a bus holds the first byte of the entry.
+    OutsideWindows {
+        /// The first address, on that bus.
+        start: u64,
+    },
+    /// A bus does not translate the addresses of its children: it has no `ranges`, or addresses of no
+    /// cells or more than three.
+    NoWindows {
+        /// The first address, on that bus.
+        start: u64,
+    },
     /// The entry runs past the last of 2^64 addresses.
     Wraps {
         /// The first address.
@@ -134,6 +215,8 @@ impl fmt::Display for IgnoredReason {
             Self::NotOneCell { bytes } => write!(f, "{bytes} bytes instead of 4"),
             Self::NotAString => f.write_str("not a string"),
             Self::NoAddress => f.write_str("no address: #address-cells is 0"),
+            Self::OutsideWindows { start } => write!(f, "{start:#x} is in no window of the ranges"),
+            Self::NoWindows { start } => write!(f, "{start:#x} has no translation by the ranges"),
             Self::Wraps { start, size } => {
                 write!(f, "{size:#x} bytes at {start:#x} run past 2^64")
             }
@@ -150,9 +233,14 @@ impl fmt::Display for IgnoredReason {
 /// Exhaustive on purpose: a device that a consumer does not hear of is a device that does not work, or is within
 /// reach.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Finding<'w> {
     /// A region of a device that is passed through.
     Region(Region<'w>),
+    /// A region that is shorter than its entry.
+    Clipped(Clipped<'w>),
     /// Something that was ignored.
     Ignored(Ignored<'w>),
+    /// A selected node without regions.
+    Idle(Idle<'w>),
 }

@@ -8,7 +8,7 @@ use crate::header::Blocks;
 use crate::path::NodePath;
 use crate::selection::Selection;
 use crate::structure;
-use crate::walk::Walk;
+use crate::walk::{Walk, window_counts};
 
 /// How many nodes may nest, the root included: twice what Linux reads (`FDT_MAX_DEPTH`, 64).
 pub const MAX_DEPTH: usize = 128;
@@ -96,11 +96,20 @@ impl<'a> DeviceTree<'a> {
                 continue;
             };
             let counts = [bus.cells.address, bus.cells.size];
-            let reg = cells::count(properties.reg.unwrap_or_default(), counts);
-            let own_windows = node.windows.saturating_sub(bus.windows);
-            let translated_windows = if node.is_pci { own_windows } else { 0 };
-            let addresses = reg.saturating_add(translated_windows) as u64;
-            let cost = addresses.saturating_mul(bus.windows as u64);
+            let count = |value: Option<_>, counts| cells::count(value.unwrap_or_default(), counts);
+            let own = match bus.is_pci {
+                true => count(properties.assigned_addresses, counts),
+                false => count(properties.reg, counts),
+            };
+            let windows = match node.contributes_windows(bus) {
+                true => cells::count(
+                    node.ranges.unwrap_or_default(),
+                    window_counts(node.cells, bus.cells),
+                ),
+                false => 0,
+            };
+            let addresses = own.saturating_add(windows) as u64;
+            let cost = addresses.saturating_mul(bus.comparisons as u64);
             comparisons = comparisons.saturating_add(cost);
         }
         if comparisons > MAX_COMPARISONS {

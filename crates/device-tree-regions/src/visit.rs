@@ -5,9 +5,9 @@ use guest_addr::{HostPhysAddr, HostPhysRange};
 use crate::cells;
 use crate::path::NodePath;
 use crate::properties::Properties;
-use crate::region::{Finding, Ignored, IgnoredReason, Property, Region};
+use crate::region::{Clipped, Finding, Idle, IdleReason, Ignored, IgnoredReason, Property, Region};
 use crate::selection::Selection;
-use crate::translate::{self, BusRange};
+use crate::translate::{self, BusRange, Untranslated};
 use crate::tree::DeviceTree;
 use crate::walk::{Level, window_counts};
 
@@ -18,26 +18,38 @@ impl DeviceTree<'_> {
     /// A node contributes when it is at or below a passed path, neither it nor a node above it is
     /// excluded, and for it and all above it `status` is absent, `ok` or `okay`. Then it contributes
     ///
-    /// - each entry of `reg` with a size other than 0 that translates to an address of the CPU
-    ///   through the `ranges` of every node above it but the root: an empty one is the identity, an
-    ///   absent one translates nothing, and the entry must lie whole inside one window;
-    /// - if it is a PCI host bridge (`device_type` is `pci`, its parent's is not), the CPU's side of
-    ///   each window of its `ranges`.
+    /// - each entry of `reg` with a size other than 0, unless its parent is a PCI bus (`device_type` is
+    ///   `pci`): `reg` is configuration space there, and the memory among the entries of
+    ///   `assigned-addresses` counts;
+    /// - the far side of each window of its `ranges` if it is a PCI host bridge (it is a PCI bus, its
+    ///   parent is not) or its addresses have three cells. I/O counts where the parent is no PCI bus.
+    ///
+    /// An entry is translated bus by bus up to the CPU, through the `ranges` of every node above it but the
+    /// root. An empty one is the identity, and an absent one translates nothing. The first window that
+    /// holds the first byte takes the entry to the window's end. Where the entry goes on, a window that
+    /// begins exactly there, and whose target continues the target so far, takes the next part, and so
+    /// on; the search goes on behind the last window and then from the first. What no window continues
+    /// is cut off ([`Finding::Clipped`]); an entry whose first byte is in no window is left out
+    /// ([`IgnoredReason::OutsideWindows`]).
+    ///
+    /// Three cells are a first cell and a 64-bit number. On a PCI bus memory matches memory, and nothing
+    /// else matches; on other buses the first cells must be equal. More than three cells match nothing.
     ///
     /// Memory (`device_type` is `memory`, or a child of the root named so), `/cpus`,
-    /// `/reserved-memory`, what is below these two, and what is below a PCI bus contribute nothing.
-    /// What does not translate is left out without a word.
+    /// `/reserved-memory`, and what is below these two contribute nothing. Every selected node that
+    /// contributes nothing is reported with the reason ([`Finding::Idle`]).
     ///
-    /// Each node is reported once, however many paths select it, in the tree's order; its `reg`
-    /// comes first, then its `ranges`, both by index. Walks the tree once; every entry takes time in
-    /// proportion to the windows above it.
+    /// Each node is reported once, however many paths select it, in the tree's order; its `reg` or
+    /// `assigned-addresses` come first, then its `ranges`, both by index. Walks the tree once; every
+    /// entry takes time in proportion to the windows above it, and again for each window that begins
+    /// below the one before it.
     pub fn visit_regions(&self, selection: &Selection<'_>, mut visit: impl FnMut(Finding<'_>)) {
         self.visit_devices(selection, |device| {
-            if device.is_on_the_way() {
+            if device.is_on_the_way() && !device.node.is_no_device {
                 device.report_malformed(&mut visit);
             }
-            if device.is_passed() {
-                device.visit_entries(&mut visit);
+            if device.node.is_selected {
+                device.visit_selected(&mut visit);
             }
         });
     }
@@ -63,7 +75,7 @@ impl DeviceTree<'_> {
         });
     }
 
-    /// Every node below the root that is a device, whether selected or not.
+    /// Every node, whether selected or not.
     fn visit_devices(&self, selection: &Selection<'_>, mut visit: impl FnMut(Device<'_>)) {
         let mut walk = self.walk(*selection);
         while let Some(properties) = walk.next_node() {
@@ -71,15 +83,13 @@ impl DeviceTree<'_> {
             let Some((node, above)) = levels.split_last() else {
                 continue;
             };
-            if !node.is_no_device && !node.is_below_pci {
-                visit(Device {
-                    levels,
-                    node,
-                    above,
-                    properties: &properties,
-                    address_bits: selection.address_bits,
-                });
-            }
+            visit(Device {
+                levels,
+                node,
+                above,
+                properties: &properties,
+                address_bits: selection.address_bits,
+            });
         }
     }
 }
@@ -107,6 +117,41 @@ impl<'w> Device<'w> {
             && parent_is_enabled
     }
 
+    /// Why the node contributes nothing, whatever its addresses are.
+    fn idle_reason(&self) -> Option<IdleReason<'w>> {
+        let first = |is_cause: fn(&Level<'_>) -> bool| {
+            let depth = self.levels.iter().position(is_cause)?;
+            self.levels.get(..=depth).map(NodePath::new)
+        };
+        if self.is_no_device() {
+            return Some(IdleReason::NotADevice);
+        }
+        let excluded = first(|level| level.is_excluded).map(|by| IdleReason::Excluded { by });
+        excluded.or_else(|| first(|level| !level.is_enabled).map(|by| IdleReason::Disabled { by }))
+    }
+
+    /// The regions of a selected node, or why it has none.
+    fn visit_selected(&self, visit: &mut impl FnMut(Finding<'_>)) {
+        let mut idle = self.idle_reason();
+        if idle.is_none() {
+            idle = Some(IdleReason::NoAddress);
+            self.visit_entries(&mut |finding: Finding<'_>| {
+                idle = match (&finding, idle) {
+                    (Finding::Region(_), _) | (_, None) => None,
+                    (Finding::Ignored(ignored), _) if ignored.index.is_some() => {
+                        Some(IdleReason::NotTranslated)
+                    }
+                    (_, idle) => idle,
+                };
+                visit(finding);
+            });
+        }
+        if let Some(reason) = idle {
+            let node = NodePath::new(self.levels);
+            visit(Finding::Idle(Idle { node, reason }));
+        }
+    }
+
     fn report_malformed(&self, visit: &mut impl FnMut(Finding<'_>)) {
         for (property, reason) in self.properties.malformed() {
             visit(self.ignored(property, None, reason));
@@ -121,19 +166,22 @@ impl<'w> Device<'w> {
         self.report_wrapping_windows(visit);
     }
 
-    /// A PCI host bridge's windows are regions of their own, and reported as such.
+    /// A window whose far side is a region by itself is reported as such.
     fn report_wrapping_windows(&self, visit: &mut impl FnMut(Finding<'_>)) {
         let (Some(parent), Some(ranges)) = (self.above.last(), self.node.ranges) else {
             return;
         };
-        let cells_hold = self.node.cells.hold_cpu_address() && parent.cells.hold_cpu_address();
-        if self.node.is_pci || !cells_hold {
+        if !self.node.cells.hold_bus_address() || !parent.cells.hold_bus_address() {
             return;
         }
+        let contributes = self.is_passed() && self.node.contributes_windows(parent);
         let windows = translate::windows(ranges, self.node.cells, parent.cells);
         for (index, window) in windows.enumerate() {
-            let sides = window.child_side().and(window.parent_side());
-            if let Err(reason) = sides {
+            let far_side = window.parent_side();
+            if contributes && window.is_entry(parent) && far_side.is_err() {
+                continue;
+            }
+            if let Err(reason) = window.child_side().and(far_side) {
                 visit(self.ignored(Property::Ranges, Some(index), reason));
             }
         }
@@ -156,50 +204,62 @@ impl<'w> Device<'w> {
     }
 
     fn visit_entries(&self, visit: &mut impl FnMut(Finding<'_>)) {
-        if self.is_memory() {
+        let Some(bus) = self.above.last().filter(|_| !self.is_no_device()) else {
             return;
+        };
+        match bus.is_pci {
+            true => self.visit_assigned_addresses(bus, visit),
+            false => {
+                let reg = self.properties.reg;
+                self.visit_addresses(Property::Reg, reg, bus, visit);
+            }
         }
-        self.visit_reg(visit);
-        if self.node.is_pci {
-            self.visit_windows(visit);
+        if self.node.contributes_windows(bus) {
+            self.visit_windows(bus, visit);
         }
     }
 
-    fn is_memory(&self) -> bool {
+    fn is_no_device(&self) -> bool {
         let mut parts = self.node.name.split(|&byte| byte == b'@');
         let is_named_memory = self.above.len() == 1 && parts.next() == Some(b"memory");
-        is_named_memory || self.properties.device_type() == b"memory"
+        self.node.is_no_device || is_named_memory || self.properties.device_type() == b"memory"
     }
 
-    fn visit_reg(&self, visit: &mut impl FnMut(Finding<'_>)) {
-        let (Some(bus), Some(reg)) = (self.above.last(), self.properties.reg) else {
-            return;
-        };
-        let counts = [bus.cells.address, bus.cells.size];
-        self.report_partial_entries(Property::Reg, reg, counts, visit);
-        let entries = cells::entries(reg, counts).into_iter().flatten();
+    /// Only three cells tell memory from I/O.
+    fn visit_assigned_addresses(&self, bus: &Level<'_>, visit: &mut impl FnMut(Finding<'_>)) {
+        let value = self.properties.assigned_addresses;
+        let value = value.filter(|_| bus.cells.address == 3);
+        self.visit_addresses(Property::AssignedAddresses, value, bus, visit);
+    }
+
+    fn visit_addresses(
+        &self,
+        property: Property,
+        value: Option<&[u8]>,
+        bus: &Level<'_>,
+        visit: &mut impl FnMut(Finding<'_>),
+    ) {
+        let Some(value) = value else { return };
+        let fields = [bus.cells.address, bus.cells.size];
+        self.report_partial_entries(property, value, fields, visit);
+        let entries = cells::entries(value, fields).into_iter().flatten();
         for (index, mut entry) in entries.enumerate() {
-            let start = cells::number(cells::take_field(&mut entry, bus.cells.address));
+            let start = cells::take_field(&mut entry, bus.cells.address);
             let size = cells::number(cells::take_field(&mut entry, bus.cells.size));
-            let range = match bus.cells.address {
-                0 if size != Some(0) => Err(IgnoredReason::NoAddress),
-                0..=2 => BusRange::new(start, size),
-                _ => Ok(None),
-            };
-            self.visit_range(Property::Reg, index, range, visit);
+            if translate::is_entry(bus, start) {
+                let range = translate::on_bus(start, size);
+                self.visit_range(property, index, range, visit);
+            }
         }
     }
 
-    fn visit_windows(&self, visit: &mut impl FnMut(Finding<'_>)) {
-        let (Some(bus), Some(ranges)) = (self.above.last(), self.node.ranges) else {
-            return;
-        };
-        if !bus.cells.hold_cpu_address() {
-            return;
-        }
+    fn visit_windows(&self, bus: &Level<'_>, visit: &mut impl FnMut(Finding<'_>)) {
+        let ranges = self.node.ranges.unwrap_or_default();
         let windows = translate::windows(ranges, self.node.cells, bus.cells);
         for (index, window) in windows.enumerate() {
-            self.visit_range(Property::Ranges, index, window.parent_side(), visit);
+            if window.is_entry(bus) {
+                self.visit_range(Property::Ranges, index, window.entry(), visit);
+            }
         }
     }
 
@@ -211,39 +271,62 @@ impl<'w> Device<'w> {
         range: Result<Option<BusRange>, IgnoredReason>,
         visit: &mut impl FnMut(Finding<'_>),
     ) {
-        let range = match range {
-            Ok(Some(range)) => self.cpu_range(range),
+        let asked = match range {
+            Ok(Some(range)) => range,
             Ok(None) => return,
-            Err(reason) => Err(reason),
+            Err(reason) => return visit(self.ignored(property, Some(index), reason)),
+        };
+        let range = match translate::to_cpu(self.above, asked) {
+            Ok(range) => self.narrow_enough(range),
+            Err(Untranslated { depth, reason }) => {
+                let bus = self.levels.get(..depth).map(NodePath::new);
+                let ignored = self.ignored_entry(property, Some(index), reason, bus);
+                return visit(Finding::Ignored(ignored));
+            }
         };
         match range {
-            Ok(Some(range)) => visit(Finding::Region(Region {
-                node: NodePath::new(self.levels),
-                range,
-                property,
-                index,
-                is_enabled: self.node.is_enabled,
-            })),
-            Ok(None) => {}
+            Ok(range) => self.report_region(property, index, range, asked, visit),
             Err(reason) => visit(self.ignored(property, Some(index), reason)),
         }
     }
 
-    fn cpu_range(&self, range: BusRange) -> Result<Option<HostPhysRange>, IgnoredReason> {
+    fn report_region(
+        &self,
+        property: Property,
+        index: usize,
+        range: HostPhysRange,
+        asked: BusRange,
+        visit: &mut impl FnMut(Finding<'_>),
+    ) {
+        let region = Region {
+            node: NodePath::new(self.levels),
+            range,
+            property,
+            index,
+            is_enabled: self.node.is_enabled,
+        };
+        visit(Finding::Region(region));
+        let asked = asked.size();
+        if range.size() < asked {
+            visit(Finding::Clipped(Clipped { region, asked }));
+        }
+    }
+
+    fn narrow_enough(&self, range: BusRange) -> Result<HostPhysRange, IgnoredReason> {
         let address_bits = self.address_bits;
-        let range = translate::to_cpu(self.above, range).and_then(|range| {
-            let (start, last) = (
-                HostPhysAddr::new(range.start),
-                HostPhysAddr::new(range.last),
-            );
-            HostPhysRange::from_start_last(start, last).ok()
-        });
+        let (start, last) = (range.start.value, range.last);
+        let range =
+            HostPhysRange::from_start_last(HostPhysAddr::new(start), HostPhysAddr::new(last));
         match range {
-            Some(range) if !range.last().fits_in(address_bits) => Err(IgnoredReason::TooWide {
+            Ok(range) if range.last().fits_in(address_bits) => Ok(range),
+            Ok(range) => Err(IgnoredReason::TooWide {
                 range,
                 address_bits,
             }),
-            range => Ok(range),
+            Err(_) => Err(IgnoredReason::Wraps {
+                start,
+                size: u64::MAX,
+            }),
         }
     }
 
@@ -253,11 +336,22 @@ impl<'w> Device<'w> {
         index: Option<usize>,
         reason: IgnoredReason,
     ) -> Finding<'w> {
-        Finding::Ignored(Ignored {
+        Finding::Ignored(self.ignored_entry(property, index, reason, None))
+    }
+
+    fn ignored_entry(
+        &self,
+        property: Property,
+        index: Option<usize>,
+        reason: IgnoredReason,
+        bus: Option<NodePath<'w>>,
+    ) -> Ignored<'w> {
+        Ignored {
             node: NodePath::new(self.levels),
             property,
             index,
             reason,
-        })
+            bus,
+        }
     }
 }

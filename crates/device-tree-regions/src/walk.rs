@@ -6,6 +6,7 @@ use crate::path::NodePath;
 use crate::properties::Properties;
 use crate::selection::Selection;
 use crate::token::{Token, Tokens};
+use crate::translate;
 use crate::tree::MAX_DEPTH;
 
 /// A node on the way from the root to the current one.
@@ -16,14 +17,12 @@ pub(crate) struct Level<'a> {
     pub(crate) cells: Cells,
     /// How the node translates the addresses of its children: whole entries, or none at all.
     pub(crate) ranges: Option<&'a [u8]>,
-    /// How many windows the node and those above it have in their `ranges` together.
-    pub(crate) windows: usize,
+    /// How many windows an address of a child may be compared with, here and above.
+    pub(crate) comparisons: usize,
     /// The status of the node and of all above it allows it.
     pub(crate) is_enabled: bool,
     /// The node is a PCI bus.
     pub(crate) is_pci: bool,
-    /// A node above this one is a PCI bus.
-    pub(crate) is_below_pci: bool,
     /// The node is or is below `/cpus` or `/reserved-memory`.
     pub(crate) is_no_device: bool,
     /// The node is at or below a passed path.
@@ -41,10 +40,9 @@ impl<'a> Level<'a> {
         name: &[],
         cells: Cells::DEFAULT,
         ranges: None,
-        windows: 0,
+        comparisons: 0,
         is_enabled: true,
         is_pci: false,
-        is_below_pci: false,
         is_no_device: false,
         is_selected: false,
         is_excluded: false,
@@ -56,21 +54,31 @@ impl<'a> Level<'a> {
         let counts = window_counts(cells, parent.cells);
         let whole = |ranges: &&[u8]| cells::entries(ranges, counts).is_some();
         let ranges = properties.ranges.filter(whole);
-        let windows = ranges.map_or(0, |ranges| cells::count(ranges, counts));
+        let comparisons = ranges.map_or(0, |ranges| {
+            let windows = cells::count(ranges, counts);
+            windows.saturating_mul(translate::passes(ranges, cells, parent.cells))
+        });
         let hidden = depth == 1 && matches!(name, b"cpus" | b"reserved-memory");
         Self {
             name,
             cells,
             ranges,
-            windows: parent.windows.saturating_add(windows),
+            comparisons: parent.comparisons.saturating_add(comparisons),
             is_enabled: parent.is_enabled && properties.is_enabled(),
             is_pci: properties.device_type() == b"pci",
-            is_below_pci: parent.is_pci || parent.is_below_pci,
             is_no_device: parent.is_no_device || hidden,
             is_selected: parent.is_selected,
             is_excluded: parent.is_excluded,
             is_on_the_way: false,
         }
+    }
+}
+
+impl Level<'_> {
+    /// Whether the windows of the node, a child of `parent`, are regions of its own: those of a PCI host
+    /// bridge, and of every bus whose addresses have three cells.
+    pub(crate) fn contributes_windows(&self, parent: &Self) -> bool {
+        self.cells.address == 3 || self.is_pci && !parent.is_pci
     }
 }
 

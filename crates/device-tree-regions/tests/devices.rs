@@ -66,7 +66,9 @@ fn lines(root: &Node) -> Vec<String> {
                 let (property, index) = (region.property, region.index);
                 format!("{} {} {property}[{index}]", region.node, region.range)
             }
+            Finding::Clipped(clipped) => clipped.to_string(),
             Finding::Ignored(ignored) => ignored.to_string(),
+            _ => return,
         });
     });
     lines
@@ -75,7 +77,10 @@ fn lines(root: &Node) -> Vec<String> {
 #[test]
 fn findings_come_in_order_and_once() {
     let uart = Node::new("uart@10")
-        .cells("reg", &[0x10, 0x8, 0xffff_ffff, 2, 0xff8, 8, 0x20, 0])
+        .cells(
+            "reg",
+            &[0x10, 0x8, 0xffff_ffff, 2, 0xff8, 0x10, 0x20, 0, 0x1000, 8],
+        )
         .cells("reg", &[0x800, 8])
         .text("status", "okay");
     let pcie = Node::new("pcie@100")
@@ -105,7 +110,10 @@ fn findings_come_in_order_and_once() {
     let root = Node::new("").bus(2, 2).child(soc).child(high);
     let expected = [
         "/soc/uart@10 0x1000000010-0x1000000017 reg[0]",
+        "/soc/uart@10: reg[1]: 0xffffffff is in no window of the ranges of /soc",
         "/soc/uart@10 0x1000000ff8-0x1000000fff reg[2]",
+        "/soc/uart@10: reg[2]: of 0x10 bytes, the windows above hold the first 0x8, 0x1000000ff8-0x1000000fff",
+        "/soc/uart@10: reg[4]: 0x1000 is in no window of the ranges of /soc",
         "/soc/pcie@100 0x1000000100-0x100000010f reg[0]",
         "/soc/pcie@100 0x1000000200-0x100000020f ranges[0]",
         "/soc/odd: status: not a string",
@@ -114,6 +122,94 @@ fn findings_come_in_order_and_once() {
         "/high: reg[1]: 0x2 bytes at 0xffffffffffffffff run past 2^64",
     ];
     assert_eq!(lines(&root), expected);
+}
+
+/// As on a Raspberry Pi 5: a chip behind PCI whose devices have addresses of their own.
+fn chip_behind_pci() -> Node {
+    let ethernet = Node::new("ethernet@100000").cells("reg", &[0xc0, 0x4010_0000, 0, 0x4000]);
+    let past = Node::new("past@400000").cells("reg", &[0xc0, 0x4040_0000, 0, 0x2_0000]);
+    let chip = Node::new("chip@0")
+        .bus(2, 2)
+        .cells("reg", &[0x1_0000, 0, 0, 0, 0x1000])
+        .cells(
+            "assigned-addresses",
+            &[
+                0x200_0010, 0, 0x50_0000, 0, 0x1000, 0x100_0014, 0, 0x10, 0, 0x10,
+            ],
+        )
+        .cells(
+            "ranges",
+            &[0xc0, 0x4000_0000, 0x200_0000, 0, 0, 0, 0x41_0000],
+        )
+        .child(ethernet)
+        .child(past);
+    let pcie = Node::new("pcie@120000")
+        .bus(3, 2)
+        .text("device_type", "pci")
+        .cells("reg", &[0x10, 0x12_0000, 0, 0x9310])
+        .cells("ranges", &[0x200_0000, 0, 0, 0x1f, 0, 0, 0xffff_fffc])
+        .child(chip);
+    Node::new("").bus(2, 2).child(pcie)
+}
+
+#[test]
+fn devices_below_pci_have_addresses() {
+    let expected = [
+        "/pcie@120000 0x1000120000-0x100012930f reg[0]",
+        "/pcie@120000 0x1f00000000-0x1ffffffffb ranges[0]",
+        "/pcie@120000/chip@0 0x1f00500000-0x1f00500fff assigned-addresses[0]",
+        "/pcie@120000/chip@0/ethernet@100000 0x1f00100000-0x1f00103fff reg[0]",
+        "/pcie@120000/chip@0/past@400000 0x1f00400000-0x1f0040ffff reg[0]",
+        "/pcie@120000/chip@0/past@400000: reg[0]: of 0x20000 bytes, the windows above hold the \
+         first 0x10000, 0x1f00400000-0x1f0040ffff",
+    ];
+    assert_eq!(lines(&chip_behind_pci()), expected);
+}
+
+/// As with fsl-mc: three cells that are no PCI address. The first cell is a space by itself.
+#[test]
+fn windows_with_three_cells_are_regions() {
+    let portal = Node::new("portal@1").cells("reg", &[1, 0, 0x10, 0x10]);
+    let elsewhere = Node::new("elsewhere@2").cells("reg", &[2, 0, 0x10, 0x10]);
+    let bus = Node::new("fsl-mc@8000000")
+        .bus(3, 1)
+        .cells("reg", &[0x800_0000, 0x1000])
+        .cells(
+            "ranges",
+            &[0, 0, 0, 0x900_0000, 0x1000, 1, 0, 0, 0xa00_0000, 0x1000],
+        )
+        .child(portal)
+        .child(elsewhere);
+    let expected = [
+        "/fsl-mc@8000000 0x8000000-0x8000fff reg[0]",
+        "/fsl-mc@8000000 0x9000000-0x9000fff ranges[0]",
+        "/fsl-mc@8000000 0xa000000-0xa000fff ranges[1]",
+        "/fsl-mc@8000000/portal@1 0xa000010-0xa00001f reg[0]",
+        "/fsl-mc@8000000/elsewhere@2: reg[0]: 0x10 is in no window of the ranges of /fsl-mc@8000000",
+    ];
+    assert_eq!(lines(&Node::new("").bus(1, 1).child(bus)), expected);
+}
+
+#[test]
+fn windows_that_touch_are_joined() {
+    let windows = [
+        [0x3000, 0x2000_3000, 0x1000],
+        [0x2000, 0x2000_2000, 0x1000],
+        // Touches on the bus and leads elsewhere.
+        [0x4000, 0x3000_4000, 0x1000],
+    ];
+    let bus = Node::new("bus")
+        .bus(1, 1)
+        .cells("ranges", &windows.concat())
+        .child(Node::new("span@2800").cells("reg", &[0x2800, 0x1000]))
+        .child(Node::new("past@2800").cells("reg", &[0x2800, 0x2000]));
+    let expected = [
+        "/bus/span@2800 0x20002800-0x200037ff reg[0]",
+        "/bus/past@2800 0x20002800-0x20003fff reg[0]",
+        "/bus/past@2800: reg[0]: of 0x2000 bytes, the windows above hold the first 0x1800, \
+         0x20002800-0x20003fff",
+    ];
+    assert_eq!(lines(&Node::new("").bus(1, 1).child(bus)), expected);
 }
 
 #[test]

@@ -249,13 +249,13 @@ fn large_trees_are_read_in_linear_time() {
 
     let mut properties = Node::new("");
     properties.properties = vec![("reg".into(), vec![]); 80_000];
-    assert_eq!(ask_everything(&flatten(&properties)), Ok(1));
+    assert_eq!(ask_everything(&flatten(&properties)), Ok(2));
 
     let mut nops = Writer::default();
     nops.begin("");
     (0..250_000).for_each(|_| nops.word(4));
     nops.end_node();
-    assert_eq!(ask_everything(&nops.blob()), Ok(1));
+    assert_eq!(ask_everything(&nops.blob()), Ok(2));
 }
 
 #[test]
@@ -274,6 +274,24 @@ fn addresses_times_windows_has_a_limit() {
     let comparisons = MAX_COMPARISONS + windows as u64;
     let too_costly = DeviceTreeError::TooCostly { comparisons };
     assert_eq!(refusal(&tree(windows, addresses + 1)), too_costly);
+}
+
+/// Windows in descending order, each of which continues the next: a pass for every one of them.
+#[test]
+fn windows_that_continue_backwards_cost_a_pass_each() {
+    let tree = |windows: u32, addresses: usize| {
+        let window = |n: u32| [n * 0x100, n * 0x100, 0x100];
+        let ranges: Vec<u32> = (0..windows).rev().flat_map(window).collect();
+        let mut bus = Node::new("soc").bus(1, 1).cells("ranges", &ranges);
+        let reg = [0, windows * 0x100].repeat(addresses);
+        bus.children = vec![Node::new("device").cells("reg", &reg)];
+        flatten(&Node::new("").bus(1, 1).child(bus))
+    };
+    let blob = tree(1 << 10, 8);
+    assert!(ask_everything(&blob).unwrap() > 8);
+    let comparisons = 9 << 20;
+    let too_costly = DeviceTreeError::TooCostly { comparisons };
+    assert_eq!(refusal(&tree(1 << 10, 9)), too_costly);
 }
 
 /// The windows of a PCI host bridge are addresses too; those of any other bus are not.

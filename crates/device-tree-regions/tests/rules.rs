@@ -5,7 +5,7 @@ mod common;
 mod oracle;
 
 use common::{Node, flatten};
-use device_tree_regions::{DeviceTree, Finding, Selection};
+use device_tree_regions::{DeviceTree, Finding, IdleReason, Selection};
 use oracle::{Fact, Oracle};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -14,6 +14,7 @@ use proptest::sample::{select, subsequence};
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         6 => select(vec![0, 0x10, 0x1000, 0x1008, 0x2000, 0x1_0000, 0x1000_0000, 0xffff_f000]),
+        3 => select(vec![0x800, 0x1000, 0x1800, 0x2000, 0x3000]),
         1 => select(vec![1 << 32, (1 << 58) - 0x1000, 1 << 59, u64::MAX - 0xfff, u64::MAX]),
     ]
 }
@@ -23,7 +24,8 @@ fn cells(default: u32) -> impl Strategy<Value = Option<Vec<u8>>> {
     prop_oneof![
         4 => Just(None),
         8 => select(vec![1, 2, default]).prop_map(one),
-        1 => select(vec![0, 3, 70_000]).prop_map(one),
+        4 => Just(one(3)),
+        1 => select(vec![0, 4, 70_000]).prop_map(one),
         1 => Just(Some(vec![0, 0, 1])),
     ]
 }
@@ -35,18 +37,41 @@ fn string(values: &'static [&'static [u8]]) -> impl Strategy<Value = Option<Vec<
     ]
 }
 
-/// Rows of numbers, to be written with the cells that the tree turns out to have.
-type Rows = Option<(Vec<[u64; 3]>, usize)>;
+/// Numbers, each behind the first of three cells: configuration space, I/O, memory, more memory.
+type Row = [(u32, u64); 3];
+/// Rows, to be written with the cells that the tree turns out to have.
+type Rows = Option<(Vec<Row>, usize)>;
+
+fn row() -> impl Strategy<Value = Row> {
+    let space = || select(vec![0, 0x100_0000, 0x200_0000, 0x200_0000, 0x4300_0000]);
+    let cell = || (space(), number());
+    [cell(), cell(), cell()]
+}
 
 fn rows() -> impl Strategy<Value = Rows> {
-    let row = [number(), number(), number()];
     prop_oneof![
         2 => Just(None),
         2 => Just(Some((vec![], 0))),
-        8 => proptest::collection::vec(row, 1..4).prop_map(|rows| Some((rows, 0))),
-        1 => proptest::collection::vec([number(), number(), number()], 1..3)
-            .prop_map(|rows| Some((rows, 2))),
+        8 => proptest::collection::vec(row(), 1..4).prop_map(|rows| Some((rows, 0))),
+        1 => proptest::collection::vec(row(), 1..3).prop_map(|rows| Some((rows, 2))),
+        4 => touching().prop_map(|rows| Some((rows, 0))),
     ]
+}
+
+/// Windows that touch on both sides, in any order.
+fn touching() -> impl Strategy<Value = Vec<Row>> {
+    let order = Just(vec![0_u64, 1, 2]).prop_shuffle();
+    (row(), order).prop_map(|([child, target, _], order)| {
+        let start = |(space, _): (u32, u64), base: u64, at: u64| (space, base + at * 0x800);
+        let row = |at| {
+            [
+                start(child, 0x1000, at),
+                start(target, 0x2000, at),
+                (0, 0x800),
+            ]
+        };
+        order.into_iter().map(row).collect()
+    })
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +82,7 @@ struct Plan {
     status: Option<Vec<u8>>,
     device_type: Option<Vec<u8>>,
     reg: Rows,
+    assigned: Rows,
     ranges: Rows,
     children: Vec<Plan>,
 }
@@ -87,12 +113,20 @@ fn plan(children: impl Strategy<Value = Vec<Plan>>) -> impl Strategy<Value = Pla
         cells(2),
         cells(1),
         strings,
-        rows(),
+        (rows(), rows()),
         rows(),
         children,
     )
         .prop_map(
-            |(name, address_cells, size_cells, (status, device_type), reg, ranges, children)| {
+            |(
+                name,
+                address_cells,
+                size_cells,
+                (status, device_type),
+                (reg, assigned),
+                ranges,
+                children,
+            )| {
                 Plan {
                     name: name.into(),
                     address_cells,
@@ -100,6 +134,7 @@ fn plan(children: impl Strategy<Value = Vec<Plan>>) -> impl Strategy<Value = Pla
                     status,
                     device_type,
                     reg,
+                    assigned,
                     ranges,
                     children,
                 }
@@ -131,6 +166,10 @@ fn build(plan: &Plan, parent: (usize, usize)) -> Node {
         ("status", plan.status.clone()),
         ("device_type", plan.device_type.clone()),
         ("reg", encode(&plan.reg, [parent.0, parent.1, 0])),
+        (
+            "assigned-addresses",
+            encode(&plan.assigned, [parent.0, parent.1, 0]),
+        ),
         ("ranges", encode(&plan.ranges, [own.0, parent.0, own.1])),
     ];
     let mut node = Node::new(&plan.name);
@@ -151,8 +190,9 @@ fn encode(rows: &Rows, counts: [usize; 3]) -> Option<Vec<u8>> {
     let (rows, extra) = rows.as_ref()?;
     let mut bytes = Vec::new();
     for row in rows {
-        for (number, count) in row.iter().zip(counts) {
-            let wide = [[0; 8], number.to_be_bytes()].concat();
+        for ((space, number), count) in row.iter().zip(counts) {
+            let space = if count == 3 { *space } else { 0 };
+            let wide = (u128::from(space) << 64 | u128::from(*number)).to_be_bytes();
             bytes.extend(&wide[16 - count * 4..]);
         }
     }
@@ -168,11 +208,29 @@ fn passed_facts(tree: &DeviceTree<'_>, selection: &Selection<'_>) -> Vec<Fact> {
                 assert!(region.is_enabled);
                 fact(&region)
             }
+            Finding::Clipped(clipped) => Fact::Clipped(
+                clipped.region.node.to_string(),
+                clipped.region.property.name(),
+                clipped.region.index,
+                clipped.asked,
+            ),
+            Finding::Idle(idle) => Fact::Idle(
+                idle.node.to_string(),
+                match idle.reason {
+                    IdleReason::NotADevice => "no device".into(),
+                    IdleReason::Excluded { by } => format!("excluded {by}"),
+                    IdleReason::Disabled { by } => format!("disabled {by}"),
+                    IdleReason::NoAddress => "no address".into(),
+                    IdleReason::NotTranslated => "not translated".into(),
+                    other => format!("{other:?}"),
+                },
+            ),
             Finding::Ignored(ignored) => Fact::Ignored(
                 ignored.node.to_string(),
                 ignored.property.name(),
                 ignored.index,
             ),
+            other => Fact::Idle("unknown".into(), format!("{other:?}")),
         });
     });
     facts.sort();

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use device_tree_regions::{DeviceTree, Finding, Selection};
+use device_tree_regions::{DeviceTree, Finding, Idle, IgnoredReason, NodePath, Region, Selection};
 use guest_addr::HostPhysRange;
 
 use crate::config::{Config, PathRow};
+use crate::idle::IdleCause;
 use crate::near::near_paths;
 use crate::problem::Fault;
 use crate::warning::{Code, Warning};
@@ -22,6 +23,8 @@ pub(crate) struct HostTree<'t> {
 pub(crate) struct FoundRegion {
     /// The position in [`Config::passed`] of the first path that covers the device.
     pub(crate) row: usize,
+    /// The positions of the other paths that do.
+    pub(crate) more_rows: Vec<usize>,
     /// The device's own path.
     pub(crate) path: String,
     pub(crate) range: HostPhysRange,
@@ -34,6 +37,8 @@ pub(crate) struct Findings {
     pub(crate) regions: Vec<FoundRegion>,
     /// The regions of excluded devices, in the tree's order.
     pub(crate) excluded: Vec<(String, HostPhysRange)>,
+    /// For each of [`Config::passed`]: why it contributes nothing, if it does not.
+    pub(crate) causes: Vec<Option<IdleCause>>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -71,44 +76,71 @@ impl Findings {
     }
 
     fn of_selection(config: &Config<'_>, tree: DeviceTree<'_>, selection: &Selection<'_>) -> Self {
-        let mut findings = Self::default();
-        let mut contributes = vec![false; selection.passed.len()];
+        let rows = config.passed.len();
+        let mut findings = Self {
+            causes: std::iter::repeat_with(|| None).take(rows).collect(),
+            ..Self::default()
+        };
+        let whole_tree = selection.passed.contains(&"/");
         tree.visit_regions(selection, |finding| match finding {
-            Finding::Region(region) => {
-                let mut first = None;
-                let rows = contributes.iter_mut().zip(selection.passed).enumerate();
-                for (row, (contributes, path)) in rows {
-                    if region.node.is_at_or_below(path) {
-                        *contributes = true;
-                        first = first.or(Some(row));
-                    }
-                }
-                findings.regions.push(FoundRegion {
-                    row: first.unwrap_or_default(),
-                    path: region.node.to_string(),
-                    range: region.range,
-                });
+            Finding::Region(region) => findings.add_region(&region, selection),
+            Finding::Idle(idle) => findings.add_idle(&idle, selection),
+            Finding::Clipped(clipped) => {
+                let node = clipped.region.node.to_string();
+                let code = Code::DeviceTreeEntryClipped;
+                findings.warn(code, node, clipped.to_string());
             }
+            // A whole tree has many numbers that are no addresses of the CPU: chip selects, channels.
+            Finding::Ignored(ignored)
+                if whole_tree && matches!(ignored.reason, IgnoredReason::NoWindows { .. }) => {}
             Finding::Ignored(ignored) => {
-                let node = ignored.node.to_string();
-                let message = ignored.to_string();
-                let warning = Warning::new(Code::DeviceTreeEntryIgnored, node, message);
-                findings.warnings.push(warning);
+                let (node, message) = (ignored.node.to_string(), ignored.to_string());
+                findings.warn(Code::DeviceTreeEntryIgnored, node, message);
             }
+            _ => {}
         });
         findings.regions.sort_by_key(|region| region.row);
-        let idle = config.passed.iter().zip(contributes);
-        let idle = idle.filter(|(_, contributes)| !contributes);
-        findings
-            .warnings
-            .extend(idle.map(|(row, _)| nothing_passed_through(row)));
         tree.visit_excluded_regions(selection, |region| {
-            findings
-                .excluded
-                .push((region.node.to_string(), region.range));
+            let found = (region.node.to_string(), region.range);
+            findings.excluded.push(found);
         });
         findings
     }
+
+    fn warn(&mut self, code: Code, node: String, message: String) {
+        self.warnings.push(Warning::new(code, node, message));
+    }
+
+    fn add_region(&mut self, region: &Region<'_>, selection: &Selection<'_>) {
+        let mut rows = rows_above(region.node, selection);
+        let row = rows.next().unwrap_or_default();
+        let found = FoundRegion {
+            row,
+            more_rows: rows.collect(),
+            path: region.node.to_string(),
+            range: region.range,
+        };
+        self.regions.push(found);
+    }
+
+    fn add_idle(&mut self, idle: &Idle<'_>, selection: &Selection<'_>) {
+        for row in rows_above(idle.node, selection) {
+            let path = selection.passed.get(row).copied().unwrap_or_default();
+            if let Some(cause) = self.causes.get_mut(row) {
+                IdleCause::improve(cause, idle, idle.node == *path);
+            }
+        }
+    }
+}
+
+/// The positions of the passed paths that cover `node`.
+fn rows_above<'n>(
+    node: NodePath<'n>,
+    selection: &'n Selection<'_>,
+) -> impl Iterator<Item = usize> + 'n {
+    let rows = selection.passed.iter().enumerate();
+    rows.filter(move |(_, path)| node.is_at_or_below(path))
+        .map(|(row, _)| row)
 }
 
 fn without_tree(row: &PathRow<'_>) -> Fault {
@@ -117,15 +149,6 @@ fn without_tree(row: &PathRow<'_>) -> Fault {
         offset: place.offset as usize,
         text: format!("{place}: {path:?} is a path in the host's device tree: give it with --dtb"),
     }
-}
-
-fn nothing_passed_through(row: &PathRow<'_>) -> Warning {
-    let PathRow { place, path } = row;
-    let message = format!(
-        "{place}: {path} passes nothing through: neither it nor anything below it is an enabled \
-         device with addresses"
-    );
-    Warning::new(Code::NothingPassedThrough, path.as_ref(), message)
 }
 
 fn missing_paths<'r>(

@@ -8,6 +8,8 @@ use crate::architecture::{Architecture, Hardware, Mode};
 use crate::config::Config;
 use crate::describe::{Entry, describe};
 use crate::device_tree::Findings;
+use crate::excluded::reachable_excluded;
+use crate::idle::idle_paths;
 use crate::problem::Fault;
 use crate::request::Request;
 use crate::warning::{Code, Warning};
@@ -103,6 +105,7 @@ impl<'r, 'a> Planned<'r, 'a> {
         }
         let mut notes = warnings.clone();
         notes.extend(findings.warnings.iter().cloned());
+        notes.extend(idle_paths(config, findings, &plan));
         notes.extend(reachable_excluded(findings, &plan));
         notes.extend(config.warnings.iter().cloned());
         Ok(Self {
@@ -239,49 +242,33 @@ fn page_exposure(mapping: &Mapping<'_, '_>, bytes: u64) -> String {
     }
 }
 
-/// One warning for each excluded device that has bytes in a page that is passed through.
-fn reachable_excluded(findings: &Findings, plan: &Plan<'_, '_>) -> Vec<Warning> {
-    let mut warnings: Vec<Warning> = Vec::new();
-    if findings.excluded.is_empty() {
-        return warnings;
-    }
-    let passed = passed_host_pages(plan);
-    for (path, bytes) in &findings.excluded {
-        let is_known = warnings
-            .last()
-            .is_some_and(|last| last.sources.first() == Some(path));
-        let next = passed.partition_point(|pages| pages.last() < bytes.start());
-        let reached = passed
-            .get(next)
-            .filter(|pages| pages.overlaps(bytes) && !is_known);
-        if let Some(pages) = reached {
-            let message = format!(
-                "{path} is excluded, but its bytes {bytes} are in host pages that are passed \
-                 through, {pages}"
-            );
-            let code = Code::ExcludedDeviceReachable;
-            warnings.push(Warning::new(code, path.as_str(), message));
-        }
-    }
-    warnings
+/// The sources of `mapping` that have any page of `host`, which lies in its host memory.
+pub(crate) fn sources_at<'p, 'a>(
+    mapping: &Mapping<'p, 'a>,
+    host: HostPhysRange,
+) -> impl Iterator<Item = &'p Region<'a>> + use<'p, 'a> {
+    let guest = guest_range(mapping, host);
+    mapping.sources().filter(move |source| {
+        let pages = source
+            .requested()
+            .and_then(|bytes| bytes.align_outward_4k().ok());
+        guest
+            .zip(pages)
+            .is_some_and(|(guest, pages)| guest.overlaps(&pages))
+    })
 }
 
-/// The host memory of all passthrough mappings, sorted and disjoint.
-fn passed_host_pages(plan: &Plan<'_, '_>) -> Vec<HostPhysRange> {
-    let passed = plan
-        .mappings()
-        .filter(|mapping| mapping.kind() == RegionKind::Passthrough);
-    let mut ranges: Vec<_> = passed.filter_map(|mapping| host_range(&mapping)).collect();
-    ranges.sort_unstable();
-    ranges.dedup_by(|next, range| {
-        let joined = HostPhysRange::from_start_last(range.start(), range.last().max(next.last()));
-        let overlaps = range.overlaps(next);
-        if let Some(joined) = joined.ok().filter(|_| overlaps) {
-            *range = joined;
-        }
-        overlaps
-    });
-    ranges
+/// The guest memory of `mapping` that leads to `host`.
+pub(crate) fn guest_range(
+    mapping: &Mapping<'_, '_>,
+    host: HostPhysRange,
+) -> Option<GuestPhysRange> {
+    let offset = host
+        .start()
+        .as_u64()
+        .checked_sub(mapping.host()?.as_u64())?;
+    let start = mapping.guest().start().checked_add(offset)?;
+    GuestPhysRange::from_start_size(start, host.size()).ok()
 }
 
 /// The names of a mapping's sources, by guest address and then by input order, each once.

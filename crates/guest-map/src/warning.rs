@@ -11,10 +11,12 @@ pub(crate) enum Code {
     RegionRounded,
     /// RAM with the flag `DEVICE` is left out.
     DeviceFlagInMemoryRegion,
-    /// An excluded device has bytes in a page that is passed through.
+    /// An excluded device has bytes in a host page that the machine reaches.
     ExcludedDeviceReachable,
-    /// A property of the device tree makes no sense.
+    /// A property of the device tree makes no sense, or an entry does not translate.
     DeviceTreeEntryIgnored,
+    /// The windows of a bus hold only the first part of an entry.
+    DeviceTreeEntryClipped,
     /// A path gives the guest nothing.
     NothingPassedThrough,
     /// A key that means nothing here.
@@ -31,6 +33,7 @@ impl Code {
             Self::DeviceFlagInMemoryRegion => "device-flag-in-memory-region",
             Self::ExcludedDeviceReachable => "excluded-device-reachable",
             Self::DeviceTreeEntryIgnored => "device-tree-entry-ignored",
+            Self::DeviceTreeEntryClipped => "device-tree-entry-clipped",
             Self::NothingPassedThrough => "nothing-passed-through",
             Self::UnknownKey => "unknown-key",
             Self::SharedDevice => "shared-device",

@@ -6,7 +6,10 @@ use crate::common::Node;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fact {
     Region(String, u64, u64, &'static str, usize),
+    /// With what the entry asked for.
+    Clipped(String, &'static str, usize, u64),
     Ignored(String, &'static str, Option<usize>),
+    Idle(String, String),
 }
 
 pub(crate) struct Oracle<'t> {
@@ -24,19 +27,48 @@ impl<'t> Oracle<'t> {
         let mut facts = Vec::new();
         for chain in chains(self.root) {
             let path = path_of(&chain);
-            if at_or_below(&path, self.excluded) || !is_device(&chain) {
-                continue;
-            }
             let selected = at_or_below(&path, self.passed);
             let leads = self.passed.iter().any(|to| is_below(to, &path));
-            if (selected || leads) && chain[1..].iter().all(|node| is_enabled(node)) {
-                facts.extend(bus_faults(&chain));
+            let excluded = at_or_below(&path, self.excluded);
+            let hidden = ["/cpus".into(), "/reserved-memory".into()];
+            let hidden = at_or_below(&path, &hidden);
+            let parents_enabled = chain[1..].iter().all(|node| is_enabled(node));
+            if (selected || leads) && !excluded && !hidden && parents_enabled {
+                facts.extend(self.bus_faults(&chain));
             }
-            if selected && chain.iter().all(|node| is_enabled(node)) {
-                facts.extend(self.own_facts(&chain));
+            if selected {
+                facts.extend(self.selected_facts(&chain));
             }
         }
         facts.sort();
+        facts
+    }
+
+    fn selected_facts(&self, chain: &Chain<'t>) -> Vec<Fact> {
+        let path = path_of(chain);
+        let idle = |why: String| vec![Fact::Idle(path.clone(), why)];
+        let on_the_way = || (0..chain.len()).rev().map(|from| chain[from..].to_vec());
+        if !is_device(chain) {
+            return idle("no device".into());
+        }
+        let mut causes = on_the_way().map(|above| path_of(&above));
+        if let Some(by) = causes.find(|above| self.excluded.contains(above)) {
+            return idle(format!("excluded {by}"));
+        }
+        if let Some(by) = on_the_way().find(|above| !is_enabled(above[0])) {
+            return idle(format!("disabled {}", path_of(&by)));
+        }
+        let mut facts = self.own_facts(chain);
+        let has = |wanted: fn(&Fact) -> bool| facts.iter().any(wanted);
+        if !has(|fact| matches!(fact, Fact::Region(..))) {
+            let left_out = has(|fact| matches!(fact, Fact::Ignored(_, _, Some(_))));
+            let why = if left_out {
+                "not translated"
+            } else {
+                "no address"
+            };
+            facts.extend(idle(why.into()));
+        }
         facts
     }
 
@@ -57,31 +89,33 @@ impl<'t> Oracle<'t> {
         let [node, bus, ..] = chain[..] else {
             return facts;
         };
-        let named_memory = chain.len() == 2 && node.name.split('@').next() == Some("memory");
-        if named_memory || is_type(node, "memory") {
-            return facts;
-        }
         let (address, size) = (
             count(bus, "#address-cells", 2),
             count(bus, "#size-cells", 1),
         );
-        match table(node.value("reg"), &[address, size]) {
-            None => facts.push(Fact::Ignored(path_of(chain), "reg", None)),
-            Some(rows) => {
-                for (index, row) in rows.iter().enumerate() {
-                    facts.extend(self.entry(chain, "reg", index, address, row[0], row[1]));
+        let on_pci = is_type(bus, "pci");
+        let property = if on_pci { "assigned-addresses" } else { "reg" };
+        if !on_pci || address == 3 {
+            match table(node.value(property), &[address, size]) {
+                None => facts.push(Fact::Ignored(path_of(chain), property, None)),
+                Some(rows) => {
+                    for (index, row) in rows.iter().enumerate() {
+                        if !on_pci || is_memory(row[0]) {
+                            facts.extend(
+                                self.entry(chain, property, index, address, row[0], row[1]),
+                            );
+                        }
+                    }
                 }
             }
         }
-        if is_type(node, "pci") {
-            let counts = window_counts(node, bus);
-            for (index, row) in table(node.value("ranges"), &counts)
-                .unwrap_or_default()
-                .iter()
-                .enumerate()
-                .filter(|_| (1..=2).contains(&counts[1]))
-            {
-                facts.extend(self.entry(chain, "ranges", index, counts[1], row[1], row[2]));
+        let counts = window_counts(node, bus);
+        if counts[0] == 3 || is_type(node, "pci") && !on_pci {
+            let rows = table(node.value("ranges"), &counts).unwrap_or_default();
+            for (index, row) in rows.iter().enumerate() {
+                if !on_pci || counts[1] == 3 && is_memory(row[1]) {
+                    facts.extend(self.entry(chain, "ranges", index, counts[1], row[1], row[2]));
+                }
             }
         }
         facts
@@ -95,20 +129,70 @@ impl<'t> Oracle<'t> {
         cells: usize,
         start: u128,
         size: u128,
-    ) -> Option<Fact> {
+    ) -> Vec<Fact> {
         let path = path_of(chain);
-        if size == 0 || cells > 2 {
-            return None;
+        let ignored = vec![Fact::Ignored(path.clone(), property, Some(index))];
+        if size == 0 {
+            return vec![];
         }
-        if cells == 0 || start + size > 1 << 64 {
-            return Some(Fact::Ignored(path, property, Some(index)));
+        if cells == 0 || cells > 3 {
+            return ignored;
         }
-        let start = to_cpu(&chain[1..], start, size)?;
-        if start + size > 1 << self.address_bits {
-            return Some(Fact::Ignored(path, property, Some(index)));
+        let (space, start) = split(cells, start);
+        if start + size > 1 << 64 {
+            return ignored;
         }
-        let (start, size) = (start as u64, size as u64);
-        Some(Fact::Region(path, start, size, property, index))
+        let Some((start, left)) = to_cpu(&chain[1..], space, start, size) else {
+            return ignored;
+        };
+        if start + left > 1 << self.address_bits {
+            return ignored;
+        }
+        let (start, left) = (start as u64, left as u64);
+        let mut facts = vec![Fact::Region(path.clone(), start, left, property, index)];
+        if u128::from(left) < size {
+            facts.push(Fact::Clipped(path, property, index, size as u64));
+        }
+        facts
+    }
+
+    /// What is wrong with the properties that matter to others too.
+    fn bus_faults(&self, chain: &Chain<'_>) -> Vec<Fact> {
+        let node = chain[0];
+        let mut faults = Vec::new();
+        let mut fault = |name, index| faults.push(Fact::Ignored(path_of(chain), name, index));
+        for name in ["status", "device_type"] {
+            if node.value(name).is_some_and(|value| !value.ends_with(&[0])) {
+                fault(name, None);
+            }
+        }
+        for name in ["#address-cells", "#size-cells"] {
+            if node.value(name).is_some_and(|value| value.len() != 4) {
+                fault(name, None);
+            }
+        }
+        let (Some(parent), true) = (chain.get(1), is_enabled(node)) else {
+            return faults;
+        };
+        let counts = window_counts(node, parent);
+        let Some(rows) = table(node.value("ranges"), &counts) else {
+            fault("ranges", None);
+            return faults;
+        };
+        let translates = counts[..2].iter().all(|cells| (1..=3).contains(cells));
+        // The far side of such a window is an entry by itself.
+        let contributes = at_or_below(&path_of(chain), self.passed)
+            && (counts[0] == 3 || is_type(node, "pci") && !is_type(parent, "pci"));
+        for (index, row) in rows.iter().enumerate().filter(|_| translates) {
+            let wraps =
+                |side: usize| row[2] > 0 && split(counts[side], row[side]).1 + row[2] > 1 << 64;
+            let is_entry =
+                contributes && (!is_type(parent, "pci") || counts[1] == 3 && is_memory(row[1]));
+            if (wraps(0) || wraps(1)) && !(is_entry && wraps(1)) {
+                fault("ranges", Some(index));
+            }
+        }
+        faults
     }
 }
 
@@ -150,7 +234,9 @@ fn at_or_below(path: &str, of: &[String]) -> bool {
 fn is_device(chain: &Chain<'_>) -> bool {
     let path = path_of(chain);
     let hidden = ["/cpus".into(), "/reserved-memory".into()];
-    !at_or_below(&path, &hidden) && !chain[1..].iter().any(|node| is_type(node, "pci"))
+    let node = chain[0];
+    let named_memory = chain.len() == 2 && node.name.split('@').next() == Some("memory");
+    !at_or_below(&path, &hidden) && !named_memory && !is_type(node, "memory")
 }
 
 fn first_string(value: &[u8]) -> String {
@@ -213,57 +299,70 @@ fn table(value: Option<&[u8]>, counts: &[usize]) -> Option<Vec<Vec<u128>>> {
     Some(rows)
 }
 
-fn to_cpu(buses: &[&Node], start: u128, size: u128) -> Option<u128> {
-    let bus = buses[0];
-    if !(1..=2).contains(&count(bus, "#address-cells", 2)) {
-        return None;
+/// The first of three cells, and the number behind it.
+fn split(cells: usize, address: u128) -> (Option<u128>, u128) {
+    match cells {
+        3 => (Some(address >> 64), address & u128::from(u64::MAX)),
+        _ => (None, address),
     }
-    let Some(parent) = buses.get(1) else {
-        return Some(start);
-    };
-    let ranges = bus.value("ranges")?;
-    let start = if ranges.is_empty() {
-        start
-    } else {
-        let rows = table(Some(ranges), &window_counts(bus, parent))?;
-        let hit = rows.iter().find(|row| {
-            let wraps = row[0] + row[2] > 1 << 64 || row[1] + row[2] > 1 << 64;
-            !wraps && row[0] <= start && start + size <= row[0] + row[2]
-        })?;
-        start - hit[0] + hit[1]
-    };
-    to_cpu(&buses[1..], start, size)
 }
 
-/// What is wrong with the properties that matter to others too.
-fn bus_faults(chain: &Chain<'_>) -> Vec<Fact> {
-    let node = chain[0];
-    let mut faults = Vec::new();
-    let mut fault = |name, index| faults.push(Fact::Ignored(path_of(chain), name, index));
-    for name in ["status", "device_type"] {
-        if node.value(name).is_some_and(|value| !value.ends_with(&[0])) {
-            fault(name, None);
+/// Three cells with the space code 2 or 3.
+fn is_memory(address: u128) -> bool {
+    [2, 3].contains(&(address >> 88 & 3))
+}
+
+fn is_same_space(bus: &Node, one: Option<u128>, other: Option<u128>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) if is_type(bus, "pci") => {
+            is_memory(one << 64) && is_memory(other << 64)
         }
+        _ => one == other,
     }
-    for name in ["#address-cells", "#size-cells"] {
-        if node.value(name).is_some_and(|value| value.len() != 4) {
-            fault(name, None);
-        }
+}
+
+/// Where the first byte leads, and how many bytes follow it.
+fn to_cpu(buses: &[&Node], space: Option<u128>, start: u128, size: u128) -> Option<(u128, u128)> {
+    let (bus, above) = buses.split_first()?;
+    let cells = count(bus, "#address-cells", 2);
+    let Some(parent) = above.first() else {
+        return (1..=2).contains(&cells).then_some((start, size));
+    };
+    let counts = window_counts(bus, parent);
+    if counts[..2].iter().any(|cells| !(1..=3).contains(cells)) {
+        return None;
     }
-    if let (Some(parent), true) = (chain.get(1), is_enabled(node)) {
-        let counts = window_counts(node, parent);
-        match table(node.value("ranges"), &counts) {
-            None => fault("ranges", None),
-            Some(rows) => {
-                let translates = !is_type(node, "pci")
-                    && counts[..2].iter().all(|cells| (1..=2).contains(cells));
-                for (index, row) in rows.iter().enumerate().filter(|_| translates) {
-                    if row[2] > 0 && row[0].max(row[1]) + row[2] > 1 << 64 {
-                        fault("ranges", Some(index));
-                    }
-                }
-            }
-        }
+    let rows = table(Some(bus.value("ranges")?), &counts)?;
+    if rows.is_empty() {
+        let same_width = (counts[0] == 3) == (counts[1] == 3);
+        let matches = same_width && is_same_space(bus, space, space);
+        return matches.then(|| to_cpu(above, space, start, size))?;
     }
-    faults
+    let windows: Vec<_> = rows
+        .iter()
+        .map(|row| (split(counts[0], row[0]), split(counts[1], row[1]), row[2]))
+        .filter(|(child, target, size)| child.1.max(target.1) + size <= 1 << 64)
+        .filter(|(child, _, size)| *size > 0 && is_same_space(bus, child.0, space))
+        .collect();
+    let first = windows
+        .iter()
+        .position(|(child, _, size)| child.1 <= start && start < child.1 + size)?;
+    let (child, target, length) = windows[first];
+    let (to_space, to) = (target.0, start - child.1 + target.1);
+    let mut reached = child.1 + length;
+    let mut at = first;
+    while reached < start + size {
+        let continues = |(child, target, _): &((_, u128), (_, u128), u128)| {
+            child.1 == reached
+                && target.1 == reached - start + to
+                && is_same_space(parent, target.0, to_space)
+        };
+        let order = (at + 1..windows.len()).chain(0..at);
+        let Some(next) = order.into_iter().find(|&next| continues(&windows[next])) else {
+            break;
+        };
+        reached = windows[next].0.1 + windows[next].2;
+        at = next;
+    }
+    to_cpu(above, to_space, to, reached.min(start + size) - start)
 }
