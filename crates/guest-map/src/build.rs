@@ -102,17 +102,12 @@ fn vm_config<'a, F: Walkable>(planned: &Planned<'_, 'a>, format: F, vmid: u16) -
             (RegionKind::Passthrough, Some(hpa)) => {
                 let device = PassthroughRegion::new(name, gpa, hpa, size);
                 let origin = region.origin();
-                config
-                    .passthrough_regions
-                    .push(PassthroughRegion { origin, ..device });
+                config.passthrough_regions.push(device.with_origin(origin));
             }
             (RegionKind::Passthrough, None) => {}
-            (RegionKind::Emulated, _) => config.emulated_regions.push(EmulatedRegion {
-                name,
-                gpa,
-                size,
-                device_type: 0,
-            }),
+            (RegionKind::Emulated, _) => config
+                .emulated_regions
+                .push(EmulatedRegion::new(name, gpa, size, 0)),
         }
     }
     config
@@ -122,11 +117,9 @@ fn vm_config<'a, F: Walkable>(planned: &Planned<'_, 'a>, format: F, vmid: u16) -
 fn ram<'a>(region: &Region<'a>, map_type: MapType) -> MemoryRegion<'a> {
     let (name, gpa, size) = (region.name(), region.guest(), region.length());
     let flags = region.flags().bits().into();
-    MemoryRegion {
-        population: Population::OnFirstUse,
-        keep_contents: true,
-        ..MemoryRegion::new(name, gpa, size, flags, map_type)
-    }
+    MemoryRegion::new(name, gpa, size, flags, map_type)
+        .with_population(Population::OnFirstUse)
+        .with_kept_contents()
 }
 
 /// Puts addresses behind a mapping whose memory would be allocated on first use.

@@ -15,6 +15,7 @@ pub const IVC_DEVICE_TYPE: u64 = 0xa;
 /// Regions may be unaligned: they are grown to whole 4 KiB pages and merged by the rules of
 /// [`region_planner::plan()`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VmConfig<'a, F> {
     /// The VMID, without meaning on x86.
     pub vmid: u16,
@@ -76,6 +77,7 @@ impl MapType {
 
 /// When [`MapType::Alloc`] memory gets its frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Population {
     /// All of them when the machine is set up.
     #[default]
@@ -86,6 +88,7 @@ pub enum Population {
 
 /// A region of RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct MemoryRegion<'a> {
     /// The name that messages use, such as `memory_regions[0]`.
     pub name: &'a str,
@@ -126,10 +129,26 @@ impl<'a> MemoryRegion<'a> {
             keep_contents: false,
         }
     }
+
+    /// The same region, which gets its frames as `population` says.
+    #[must_use]
+    pub const fn with_population(self, population: Population) -> Self {
+        Self { population, ..self }
+    }
+
+    /// The same region, which keeps what the host's memory contains.
+    #[must_use]
+    pub const fn with_kept_contents(self) -> Self {
+        Self {
+            keep_contents: true,
+            ..self
+        }
+    }
 }
 
 /// A device that the guest drives itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct PassthroughRegion<'a> {
     /// The name that messages use.
     pub name: &'a str,
@@ -159,10 +178,23 @@ impl<'a> PassthroughRegion<'a> {
             origin: Origin::Explicit,
         }
     }
+
+    /// The same region, mapped with `flags`.
+    #[must_use]
+    pub const fn with_flags(self, flags: MappingFlags) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// The same region, from `origin`.
+    #[must_use]
+    pub const fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
 }
 
 /// A device that the hypervisor plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct EmulatedRegion<'a> {
     /// The name that messages use.
     pub name: &'a str,
@@ -173,4 +205,17 @@ pub struct EmulatedRegion<'a> {
     /// The type number of the configuration. [`IVC_DEVICE_TYPE`] makes the whole pages of the
     /// region a range for IVC channels.
     pub device_type: u64,
+}
+
+impl<'a> EmulatedRegion<'a> {
+    /// A device of the type `device_type`.
+    #[must_use]
+    pub const fn new(name: &'a str, gpa: GuestPhysAddr, size: u64, device_type: u64) -> Self {
+        Self {
+            name,
+            gpa,
+            size,
+            device_type,
+        }
+    }
 }

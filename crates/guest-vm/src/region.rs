@@ -7,6 +7,7 @@ use mapping_flags::MappingFlags;
 
 /// What a part of the guest-physical address space is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Occupant {
     /// Memory or a device at host addresses that somebody named.
     Linear,

@@ -11,6 +11,7 @@ use crate::config::MemoryRegion;
 
 /// What happened when a machine was set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetupReport {
     /// Everything that may not be what was meant. The log has it too.
     pub warnings: Vec<SetupWarning>,

@@ -80,10 +80,7 @@ fn devices() -> Vec<PassthroughRegion<'static>> {
         device(0x1000_0000, 0x2000_0000, 0x1000),
         // One mapping with the device before: each is asked for by itself.
         device(0x1000_1000, 0x2000_1000, 0x80),
-        PassthroughRegion {
-            flags: RW,
-            ..device(0x1100_0000, 0x2100_0000, 0x1000)
-        },
+        device(0x1100_0000, 0x2100_0000, 0x1000).with_flags(RW),
     ]
 }
 

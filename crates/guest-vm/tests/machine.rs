@@ -14,10 +14,7 @@ use std::thread;
 
 use common::*;
 use guest_addr::GuestPhysRange;
-use guest_vm::{
-    FaultOutcome, IVC_DEVICE_TYPE, MapType, MemoryRegion, PassthroughRegion, SetupWarning, Vm,
-    VmError, VmHal,
-};
+use guest_vm::{FaultOutcome, IVC_DEVICE_TYPE, MapType, SetupWarning, Vm, VmError, VmHal};
 use mapping_flags::MappingFlags;
 use nested_page_table::{Format, LeafPolicy, Level, Scope};
 use region_planner::Origin;
@@ -65,10 +62,7 @@ fn identical_memory_is_reserved_zeroed_and_given_back<B: Backend>() {
     config.memory_regions = vec![
         // The second page belongs to both; the second region keeps what it holds.
         ram(RAM, 0x1800, RW, MapType::Identical),
-        MemoryRegion {
-            keep_contents: true,
-            ..ram(RAM + 0x1800, 0x1800, RW, MapType::Identical)
-        },
+        ram(RAM + 0x1800, 0x1800, RW, MapType::Identical).with_kept_contents(),
     ];
     let vm = Vm::new(config, host.clone()).unwrap();
     assert_eq!(
@@ -274,10 +268,8 @@ fn caches_are_made_ready_for_the_guest<B: Backend>() {
 fn device_tree_region_gives_way<B: Backend>() {
     let host = host::<B>();
     let mut config = config::<B>();
-    config.passthrough_regions = vec![PassthroughRegion {
-        origin: Origin::DeviceTree,
-        ..device(RAM - 0x1000, RAM - 0x1000, 0x5000)
-    }];
+    let wide = device(RAM - 0x1000, RAM - 0x1000, 0x5000);
+    config.passthrough_regions = vec![wide.with_origin(Origin::DeviceTree)];
     config.memory_regions = vec![ram(RAM, 0x1000, RW, MapType::Alloc)];
     config.emulated_regions = vec![emulated(RAM + 0x1000, 0x1000, 1)];
     let vm = Vm::new(config, host.clone()).unwrap();

@@ -81,10 +81,10 @@ impl VmFile {
             let map_type = MapType::from_configuration(number)
                 .ok_or_else(|| format!("{number} is no map type"))?;
             let gpa = GuestPhysAddr::new(gpa);
-            config.memory_regions.push(MemoryRegion {
-                population: Population::OnFirstUse,
-                ..MemoryRegion::new("memory_regions", gpa, size, flags, map_type)
-            });
+            let region = MemoryRegion::new("memory_regions", gpa, size, flags, map_type);
+            config
+                .memory_regions
+                .push(region.with_population(Population::OnFirstUse));
         }
         for (name, [gpa, hpa, size]) in &self.passthrough_devices {
             let (gpa, hpa) = (GuestPhysAddr::new(*gpa), HostPhysAddr::new(*hpa));

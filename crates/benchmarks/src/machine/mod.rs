@@ -80,10 +80,8 @@ unsafe impl VmHal for CountingHal {
 fn config() -> Result<VmConfig<'static, x86_64::Ept>> {
     let mut config = VmConfig::new(1, "benchmark", Ept::format()?);
     let flags = u64::from(MappingFlags::ACCESS.bits());
-    config.memory_regions.push(MemoryRegion {
-        keep_contents: true,
-        ..MemoryRegion::new("ram", RAM, RAM_BYTES, flags, MapType::Identical)
-    });
+    let ram = MemoryRegion::new("ram", RAM, RAM_BYTES, flags, MapType::Identical);
+    config.memory_regions.push(ram.with_kept_contents());
     let device = |number| {
         let address = DEVICES.as_u64() + number * DEVICE_DISTANCE;
         let (guest, host) = (GuestPhysAddr::new(address), HostPhysAddr::new(address));

@@ -70,10 +70,7 @@ pub fn ram(start: u64, size: u64, flags: MappingFlags, kind: MapType) -> MemoryR
 }
 
 pub fn lazy(start: u64, size: u64, flags: MappingFlags) -> MemoryRegion<'static> {
-    MemoryRegion {
-        population: Population::OnFirstUse,
-        ..ram(start, size, flags, MapType::Alloc)
-    }
+    ram(start, size, flags, MapType::Alloc).with_population(Population::OnFirstUse)
 }
 
 pub fn device(start: u64, host: u64, size: u64) -> PassthroughRegion<'static> {
@@ -81,12 +78,7 @@ pub fn device(start: u64, host: u64, size: u64) -> PassthroughRegion<'static> {
 }
 
 pub fn emulated(start: u64, size: u64, device_type: u64) -> EmulatedRegion<'static> {
-    EmulatedRegion {
-        name: "emulated",
-        gpa: gpa(start),
-        size,
-        device_type,
-    }
+    EmulatedRegion::new("emulated", gpa(start), size, device_type)
 }
 
 /// A machine with one region of RAM.

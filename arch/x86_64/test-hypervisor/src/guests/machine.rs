@@ -50,10 +50,9 @@ impl Machine {
             MapType::Alloc,
         );
         let mut config = VmConfig::new(1, "long-mode", format);
-        config.memory_regions.push(MemoryRegion {
-            population: Population::OnFirstUse,
-            ..ram
-        });
+        config
+            .memory_regions
+            .push(ram.with_population(Population::OnFirstUse));
         let hal = Hal {
             format,
             frames: &platform.frames,
