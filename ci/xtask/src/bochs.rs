@@ -5,10 +5,14 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use cargo_metadata::MetadataCommand;
+use crate::process;
+use crate::tool;
+use crate::workspace;
 
 /// Where the hypervisor looks for its command line.
 const COMMAND_LINE_AT: &str = "0x8000";
+/// Bochs 3.0 wants a ROM for its display. There is no firmware that would call it, so that it is empty.
+const VIDEO_ROM_SIZE: usize = 2048;
 /// Files are loaded into RAM in multiples of this.
 const UNIT: usize = 512;
 
@@ -17,23 +21,26 @@ const UNIT: usize = 512;
 ///
 /// # Errors
 ///
-/// When those files, or the command line's, cannot be written.
+/// When there is no Bochs, or one of those files, or of those that it reads, cannot be written.
 pub(crate) fn command(
-    program: &str,
     processor: &str,
     image: &Path,
     command_line: &str,
 ) -> Result<Command, String> {
-    let metadata = MetadataCommand::new().no_deps().exec();
-    let metadata = metadata.map_err(|error| error.to_string())?;
-    let machine = metadata.workspace_root.join("arch/x86_64/test-hypervisor");
+    let machine = workspace::root()?.join("arch/x86_64/test-hypervisor");
+    let mut bochs = tool::BOCHS.command()?;
+    // Up to 2.7 the debugger runs always; later it has to be asked for.
+    if process::everything_said(tool::BOCHS.command()?.arg("--help")).contains("-debugger") {
+        bochs.arg("-debugger");
+    }
     let command_line_file = image.with_file_name("command-line");
+    let video_rom = image.with_file_name("video-rom");
     let messages = image.with_file_name("bochs-messages");
     write(&command_line_file, command_line)
+        .and_then(|()| fs::write(&video_rom, [0; VIDEO_ROM_SIZE]))
         .and_then(|()| File::create(&messages))
         .map(|messages| {
-            let mut command = Command::new(program);
-            command
+            bochs
                 .args(["-q", "-unlock", "-f"])
                 .arg(machine.join("bochsrc"))
                 .arg("-rc")
@@ -42,6 +49,7 @@ pub(crate) fn command(
                     "cpu: model={processor}, count=1, ips=100000000, reset_on_triple_fault=0"
                 ))
                 .arg(format!("romimage: file={}", image.display()))
+                .arg(format!("vgaromimage: file={}", video_rom.display()))
                 .arg(format!(
                     "optramimage1: file={}, address={COMMAND_LINE_AT}",
                     command_line_file.display()
@@ -51,7 +59,7 @@ pub(crate) fn command(
                     image.with_file_name("bochs-log").display()
                 ))
                 .stderr(Stdio::from(messages));
-            command
+            bochs
         })
         .map_err(|error| format!("{}: {error}", image.display()))
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cargo_metadata::MetadataCommand;
 use clap::ValueEnum;
 
-use crate::apt;
 use crate::bochs;
 use crate::process;
+use crate::tool;
 use crate::toolchain::{Source, Toolchains};
+use crate::workspace;
 
 /// An architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,15 +65,6 @@ impl Isa {
     const fn rustflags(self) -> &'static str {
         match self {
             Self::Riscv64 | Self::Aarch64 | Self::X86_64 => "-C relocation-model=static",
-        }
-    }
-
-    /// The emulator, and Debian's packages that bring it.
-    const fn emulator(self) -> (&'static str, &'static [&'static str]) {
-        match self {
-            Self::Riscv64 => ("qemu-system-riscv64", &["qemu-system-misc"]),
-            Self::Aarch64 => ("qemu-system-aarch64", &["qemu-system-arm"]),
-            Self::X86_64 => ("bochs-bin", &["bochs", "bochs-term"]),
         }
     }
 
@@ -171,36 +162,38 @@ impl Isa {
     ///
     /// # Errors
     ///
-    /// When the emulator is not there and cannot be installed.
+    /// When there is no emulator: the message says what to install.
     pub(crate) fn boot(
         self,
         variant: Variant,
         image: &Path,
         command_line: &str,
     ) -> Result<Command, String> {
-        let (emulator, packages) = self.emulator();
-        apt::ensure(emulator, packages)?;
-        let mut command = Command::new(emulator);
         match self {
-            Self::X86_64 => {
-                return bochs::command(emulator, variant.processor, image, command_line);
+            Self::X86_64 => bochs::command(variant.processor, image, command_line),
+            Self::Riscv64 => {
+                let mut command = tool::QEMU_RISCV64.command()?;
+                command
+                    .args(["-M", "virt", "-cpu", variant.processor])
+                    .args(["-m", "2G", "-smp", "2", "-bios", "default"])
+                    .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
+                    .args(["-no-reboot", "-nic", "none"])
+                    .args(["-append", command_line, "-kernel"])
+                    .arg(image);
+                Ok(command)
             }
-            Self::Riscv64 => command
-                .args(["-M", "virt", "-cpu", variant.processor])
-                .args(["-m", "2G", "-smp", "2", "-bios", "default"])
-                .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
-                .args(["-no-reboot", "-nic", "none"])
-                .args(["-append", command_line, "-kernel"])
-                .arg(image),
-            Self::Aarch64 => command
-                .args(["-M", "virt,virtualization=on,gic-version=2"])
-                .args(["-cpu", variant.processor, "-m", "2G", "-smp", "2"])
-                .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
-                .args(["-no-reboot", "-nic", "none", "-semihosting"])
-                .args(["-append", command_line, "-kernel"])
-                .arg(image),
-        };
-        Ok(command)
+            Self::Aarch64 => {
+                let mut command = tool::QEMU_AARCH64.command()?;
+                command
+                    .args(["-M", "virt,virtualization=on,gic-version=2"])
+                    .args(["-cpu", variant.processor, "-m", "2G", "-smp", "2"])
+                    .args(["-nographic", "-monitor", "none", "-serial", "stdio"])
+                    .args(["-no-reboot", "-nic", "none", "-semihosting"])
+                    .args(["-append", command_line, "-kernel"])
+                    .arg(image);
+                Ok(command)
+            }
+        }
     }
 
     /// Builds the test hypervisor: the path of its image.
@@ -212,9 +205,7 @@ impl Isa {
         let targets = [self.target()];
         let toolchains = Toolchains::new(source, &targets);
         let toolchain = toolchains.find(self.target())?;
-        let metadata = MetadataCommand::new().no_deps().exec();
-        let metadata = metadata.map_err(|error| error.to_string())?;
-        let folder = metadata.target_directory.join("machines");
+        let folder = workspace::target_directory()?.join("machines");
         process::run(
             toolchain
                 .cargo_build_programs(self.rustflags())?
@@ -226,6 +217,6 @@ impl Isa {
             .join(self.target())
             .join("release")
             .join(self.package());
-        Ok(image.into())
+        Ok(image)
     }
 }

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod apt;
 mod bench;
 mod bochs;
 mod cpio;
@@ -15,7 +14,9 @@ mod process;
 mod release;
 mod report;
 mod test;
+mod tool;
 mod toolchain;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -182,6 +182,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What `command` prints, on standard output and on standard error, however it ends. It is not shown.
+pub(crate) fn everything_said(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output();
+    let said = output.map(|output| [output.stdout, output.stderr].concat());
+    String::from_utf8_lossy(&said.unwrap_or_default()).into_owned()
+}
+
 fn show(command: &Command) {
     println!("$ {}", line(command));
 }

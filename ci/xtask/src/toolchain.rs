@@ -1,21 +1,18 @@
-//! Finds, or installs, a compiler for a bare-metal target.
+//! Finds, or fetches, a compiler for a bare-metal target.
 
 use std::cell::OnceCell;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::apt;
 use crate::process::{self, cargo};
+use crate::tool;
 
 /// Without a network `rustup` waits for minutes before it gives up.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
-
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
 /// Where the bare-metal targets may come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -30,39 +27,39 @@ pub(crate) enum Source {
 }
 
 /// A compiler that can build for a bare-metal target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Toolchain {
     /// The active toolchain has the target's core and alloc.
     Active,
-    /// Debian's compiler, which has their source.
-    Debian,
+    /// Debian's compiler at this path, which has their source.
+    Debian(PathBuf),
 }
 
 impl Toolchain {
     /// A `cargo build` with this compiler.
-    pub(crate) fn cargo_build(self) -> Command {
+    pub(crate) fn cargo_build(&self) -> Command {
         let mut command = cargo();
         command.arg("build");
-        if matches!(self, Self::Debian) {
+        if let Self::Debian(rustc) = self {
             command
                 .arg("-Zbuild-std=core,alloc")
-                .env("RUSTC", DEBIAN_RUSTC)
+                .env("RUSTC", rustc)
                 .env("RUSTC_BOOTSTRAP", "1");
         }
         command
     }
 
     /// A [`cargo_build`](Self::cargo_build) of programs: `flags` go to the compiler, and where it
-    /// brings no linker, one is installed.
+    /// brings no linker, Debian's is taken.
     ///
     /// # Errors
     ///
     /// When there is no linker.
-    pub(crate) fn cargo_build_programs(self, flags: &str) -> Result<Command, String> {
+    pub(crate) fn cargo_build_programs(&self, flags: &str) -> Result<Command, String> {
         let mut flags = flags.to_owned();
-        if matches!(self, Self::Debian) {
-            apt::ensure("ld.lld", &["lld"])?;
-            flags += " -C linker=ld.lld -C linker-flavor=ld.lld";
+        if matches!(self, Self::Debian(_)) {
+            let linker = tool::LLD.path()?.display();
+            flags += &format!(" -C linker={linker} -C linker-flavor=ld.lld");
         }
         let mut command = self.cargo_build();
         command.env("RUSTFLAGS", flags.trim());
@@ -70,17 +67,17 @@ impl Toolchain {
     }
 }
 
-/// The compilers of this machine; installs what is missing, once.
+/// The compilers of this machine; fetches what is missing, once.
 #[derive(Debug)]
 pub(crate) struct Toolchains<'a> {
     source: Source,
     targets: &'a [&'a str],
     rustup: OnceCell<Result<(), String>>,
-    debian: OnceCell<Result<(), String>>,
+    debian: OnceCell<Result<PathBuf, String>>,
 }
 
 impl<'a> Toolchains<'a> {
-    /// Compilers from `source` for `targets`. Nothing is installed yet.
+    /// Compilers from `source` for `targets`. Nothing is fetched yet.
     pub(crate) fn new(source: Source, targets: &'a [&'a str]) -> Self {
         Self {
             source,
@@ -94,7 +91,7 @@ impl<'a> Toolchains<'a> {
     ///
     /// # Errors
     ///
-    /// When there is none and none can be installed: the message says what to install.
+    /// When there is none and none can be fetched: the message says what to install.
     pub(crate) fn find(&self, target: &str) -> Result<Toolchain, String> {
         match self.source {
             Source::Auto => self.active(target).or_else(|reason| {
@@ -128,9 +125,9 @@ impl<'a> Toolchains<'a> {
     fn debian(&self, why: &str) -> Result<Toolchain, String> {
         println!("Taking Debian's compiler: {why}");
         self.debian
-            .get_or_init(install_debian)
+            .get_or_init(debian_rustc)
             .clone()
-            .map(|()| Toolchain::Debian)
+            .map(Toolchain::Debian)
     }
 }
 
@@ -160,24 +157,15 @@ fn add_targets(targets: &[&str]) -> Result<(), String> {
     )
 }
 
-fn install_debian() -> Result<(), String> {
-    if has_debian() {
-        return Ok(());
+/// Debian's compiler, if it has the source of its library.
+fn debian_rustc() -> Result<PathBuf, String> {
+    let rustc = tool::RUSTC.unpack()?;
+    let sysroot = process::output(Command::new(&rustc).args(["--print", "sysroot"]))?;
+    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.toml");
+    match source.exists() {
+        true => Ok(rustc),
+        false => Err(format!("{} is missing", source.display())),
     }
-    apt::install(&DEBIAN_PACKAGES)?;
-    match has_debian() {
-        true => Ok(()),
-        false => Err(format!("{DEBIAN_RUSTC} has no library source")),
-    }
-}
-
-/// Whether Debian's compiler and the source of its library are installed.
-fn has_debian() -> bool {
-    process::output(Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"])).is_ok_and(|sysroot| {
-        Path::new(sysroot.trim())
-            .join("lib/rustlib/src/rust/library/Cargo.toml")
-            .exists()
-    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,12 @@ const MACHINE_PATHS: [&str; 4] = [
     concat!("/ho", "me/"),
     concat!("sha", "red/"),
 ];
+/// Parts of addresses of mirrors, cut in two likewise.
+const MIRRORS: [&str; 3] = [
+    concat!("deb.deb", "ian"),
+    concat!("debian.", "org/debian"),
+    concat!("ubuntu.", "com/ubuntu"),
+];
 const UNFINISHED: [&str; 3] = [
     concat!("to", "do!("),
     concat!("unimpl", "emented!("),
@@ -182,6 +188,14 @@ fn mentions(file: &File, patterns: &[&str]) -> Vec<String> {
 fn no_file_names_a_path_of_one_machine() {
     let files = tracked_files().unwrap();
     let named = files.iter().flat_map(|file| mentions(file, &MACHINE_PATHS));
+    assert_none(&named.collect::<Vec<_>>());
+}
+
+/// Packages come from where the system takes its own.
+#[test]
+fn no_file_names_a_mirror() {
+    let files = tracked_files().unwrap();
+    let named = files.iter().flat_map(|file| mentions(file, &MIRRORS));
     assert_none(&named.collect::<Vec<_>>());
 }
 

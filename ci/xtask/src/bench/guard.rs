@@ -8,9 +8,10 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::apt;
-use crate::bench::program::{Profile, Program, target_directory};
+use crate::bench::program::{Profile, Program};
 use crate::process;
+use crate::tool;
+use crate::workspace::target_directory;
 
 const WORKLOADS: [&str; 4] = ["W1", "W3", "W6", "W7"];
 const CONTENDERS: [&str; 3] = [
@@ -32,7 +33,7 @@ struct Counts {
 }
 
 /// Counts, and fails where a count has grown by more than three in a hundred. Does nothing with another
-/// compiler than the baseline's, and says so.
+/// compiler than the baseline's or without valgrind, and says so.
 ///
 /// # Errors
 ///
@@ -47,6 +48,10 @@ pub(crate) fn run() -> Result<(), String> {
             baseline.rustc.join("\n  "),
             rustc.join("\n  ")
         );
+        return Ok(());
+    }
+    if let Err(reason) = tool::CALLGRIND.path() {
+        println!("Skipped: instructions are counted by valgrind. {reason}");
         return Ok(());
     }
     let counts = Counts::now(rustc)?;
@@ -94,7 +99,6 @@ fn rustc() -> Result<Vec<String>, String> {
 impl Counts {
     /// The counts of the workspace as it is.
     fn now(rustc: Vec<String>) -> Result<Self, String> {
-        apt::ensure("valgrind", &["valgrind"])?;
         let program = Program::build(Profile::Plain)?;
         let mut instructions = BTreeMap::new();
         for workload in WORKLOADS {
@@ -114,7 +118,7 @@ fn count(program: &Program, workload: &str, contender: &str) -> Result<u64, Stri
     let output = target_directory()?.join("benchmarks.callgrind");
     let mut option = OsString::from("--callgrind-out-file=");
     option.push(&output);
-    let mut valgrind = Command::new("valgrind");
+    let mut valgrind = tool::CALLGRIND.command()?;
     valgrind
         .args(["--quiet", "--tool=callgrind", COUNTED])
         .arg(option)

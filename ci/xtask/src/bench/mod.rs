@@ -12,6 +12,7 @@ use crate::bench::program::{Profile, Program};
 use crate::process;
 use crate::report::Report;
 use crate::toolchain::Source;
+use crate::workspace::target_directory;
 
 /// Something that can be done.
 type Step<'a> = Box<dyn Fn() -> Result<(), String> + 'a>;
@@ -116,7 +117,7 @@ pub(crate) fn run(options: &Options, mut report: Report) -> ExitCode {
 
 /// Times every profile, and reports them together.
 fn time(options: &Options) -> Result<(), String> {
-    let folder = program::target_directory()?.join("benchmarks");
+    let folder = target_directory()?.join("benchmarks");
     fs::create_dir_all(&folder).map_err(|error| describe(&error))?;
     let mut results = Vec::new();
     let mut reporter = None;

@@ -4,10 +4,10 @@ use std::env::consts::EXE_SUFFIX;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cargo_metadata::MetadataCommand;
 use clap::ValueEnum;
 
 use crate::process::{self, cargo};
+use crate::workspace::target_directory;
 
 /// How the benchmarks are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,15 +72,4 @@ impl Program {
         command.arg(name);
         command
     }
-}
-
-/// Where cargo builds.
-///
-/// # Errors
-///
-/// When cargo does not say.
-pub(crate) fn target_directory() -> Result<PathBuf, String> {
-    let metadata = MetadataCommand::new().no_deps().exec();
-    let metadata = metadata.map_err(|error| error.to_string())?;
-    Ok(metadata.target_directory.into_std_path_buf())
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol};
 
-use crate::bench::program::target_directory;
 use crate::process;
 use crate::toolchain::{Source, Toolchains};
+use crate::workspace::target_directory;
 
 const TARGETS: [&str; 3] = [
     "riscv64gc-unknown-none-elf",

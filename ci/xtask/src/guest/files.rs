@@ -3,16 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use cargo_metadata::MetadataCommand;
 
 use super::Guest;
-use crate::apt;
 use crate::cpio::Archive;
-use crate::debian::Packages;
+use crate::debian::{self, Packages, Scope};
 use crate::isa::Isa;
 use crate::process;
+use crate::tool;
+use crate::workspace;
 
 const INIT: &[u8] = include_bytes!("init");
 /// U-Boot's ramdisk has this many lines of 8 bytes, no two alike.
@@ -27,19 +25,16 @@ pub(super) type File = (&'static str, PathBuf);
 ///
 /// When one of them cannot be found, fetched or made.
 pub(super) fn files(guest: Guest, isa: Isa) -> Result<Vec<File>, String> {
-    let metadata = MetadataCommand::new().no_deps().exec();
-    let metadata = metadata.map_err(|error| error.to_string())?;
-    let sources = metadata.workspace_root.join(isa.guest_sources());
-    let sources = sources.as_std_path();
-    let folder = metadata.target_directory.join("guests").join(isa.name());
-    let folder = folder.as_std_path();
-    fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
+    let sources = workspace::root()?.join(isa.guest_sources());
+    let folder = workspace::target_directory()?.join("guests");
+    let folder = folder.join(isa.name());
+    fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
     let name = guest.name();
     let device_tree = folder.join(format!("{name}.dtb"));
     compile(&sources.join(format!("{name}.dts")), &device_tree)?;
     let (kernel, contents) = match guest {
         Guest::Uboot => (uboot(isa)?, lines()),
-        Guest::Linux => linux(isa, folder)?,
+        Guest::Linux => linux(isa)?,
     };
     let ramdisk = folder.join(format!("{name}-ramdisk"));
     fs::write(&ramdisk, contents).map_err(|error| failed(&ramdisk, &error))?;
@@ -52,17 +47,13 @@ pub(super) fn files(guest: Guest, isa: Isa) -> Result<Vec<File>, String> {
 }
 
 fn compile(source: &Path, target: &Path) -> Result<(), String> {
-    apt::ensure("dtc", &["device-tree-compiler"])?;
     let arguments = ["-q", "-I", "dts", "-O", "dtb", "-o"];
-    process::run(Command::new("dtc").args(arguments).args([target, source]))
+    process::run(tool::DTC.command()?.args(arguments).args([target, source]))
 }
 
 fn uboot(isa: Isa) -> Result<PathBuf, String> {
-    let path = Path::new("/usr/lib/u-boot").join(isa.uboot());
-    if !path.exists() {
-        apt::install(&["u-boot-qemu"])?;
-    }
-    Ok(path)
+    let root = debian::native()?.fetch(&["u-boot-qemu"], Scope::Alone)?;
+    Ok(root.join("usr/lib/u-boot").join(isa.uboot()))
 }
 
 fn lines() -> Vec<u8> {
@@ -71,10 +62,11 @@ fn lines() -> Vec<u8> {
 }
 
 /// The kernel, and what is in its ramdisk.
-fn linux(isa: Isa, folder: &Path) -> Result<(PathBuf, Vec<u8>), String> {
-    let packages = Packages::new(&folder.join("debian"), isa.debian())?;
-    let root = packages.fetch(&["busybox-static"], isa.debian_kernel())?;
-    Ok((kernel(&root)?, ramdisk(&root)?))
+fn linux(isa: Isa) -> Result<(PathBuf, Vec<u8>), String> {
+    let packages = Packages::of(isa.debian());
+    let kernel_root = packages.fetch_kernel(isa.debian_kernel())?;
+    let busybox_root = packages.fetch(&["busybox-static"], Scope::Alone)?;
+    Ok((kernel(&kernel_root)?, ramdisk(&busybox_root)?))
 }
 
 /// The kernel below `root`, whatever its version: in boot, or from Debian 14 on beside its modules.

@@ -13,7 +13,7 @@ pub(super) static DEVIATIONS: [Deviation; 2] = [
         seen: AtomicU64::new(0),
     },
     Deviation {
-        what: "QEMU 7.2 checks R for HLVX instead of X",
+        what: "QEMU (7.2 and 10.0) checks R for HLVX instead of X",
         manual: "Privileged Architecture 20250508, \"Hypervisor Virtual-Machine Load and Store \
                  Instructions\": execute permission takes the place of read permission",
         explains: hlvx_checks_read,

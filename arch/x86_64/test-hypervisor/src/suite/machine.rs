@@ -28,6 +28,11 @@ const LARGE: u64 = 1 << 7;
 const PAGE_ADDRESS_BIT: u64 = 1 << 12;
 const LARGE_ADDRESS_BIT: u64 = 1 << 21;
 
+/// What the exit qualification of an EPT violation says of the guest's own page tables: Bochs 3.0 reports
+/// it, Bochs 2.7 does not. (SDM 3C, table "Exit Qualification for EPT Violations", bits 9 to 11: undefined
+/// without "advanced VM-exit information for EPT violations".)
+const OWN_TABLES: u64 = 0b111 << 9;
+
 /// A machine of Bochs with one processor.
 #[derive(Debug)]
 pub(super) struct X86 {
@@ -63,7 +68,7 @@ impl X86 {
 fn outcome(exit: &Exit) -> Outcome {
     match exit.reason {
         Exit::EPT_VIOLATION | Exit::EPT_MISCONFIGURATION => Outcome::Fault(Fault {
-            cause: cause(exit.reason, exit.qualification),
+            cause: cause(exit.reason, exit.qualification & !OWN_TABLES),
             address: exit.address,
         }),
         reason => Outcome::Other {
