@@ -8,6 +8,7 @@ use core::fmt;
 /// 52 bits need FEAT_LPA2 with the 4 KiB granule and another descriptor format; a machine that has
 /// them is used with 48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum PhysicalAddressRange {
     /// 4 GiB.
     Bits32,

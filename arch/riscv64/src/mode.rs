@@ -11,6 +11,7 @@ use nested_page_table::{GeometryError, Level};
 /// to 16 KiB, indexed by 11 bits. (Privileged Architecture 20250508, "Guest Physical Address
 /// Translation".)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// 3 levels, 41 bits of guest-physical address.
     Sv39x4,
@@ -65,7 +66,9 @@ impl Mode {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// The name that `Display` writes and `FromStr` reads, such as `sv39x4`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Sv39x4 => "sv39x4",
             Self::Sv48x4 => "sv48x4",
@@ -92,6 +95,7 @@ impl FromStr for Mode {
 
 /// A name that is no mode of the G-stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct UnknownMode;
 
 impl fmt::Display for UnknownMode {

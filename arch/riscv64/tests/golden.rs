@@ -4,7 +4,7 @@
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use nested_page_table::{Entry, Format, Leaf, Level, UpdateRules};
-use nested_paging_riscv64::{Capabilities, GStage, Mode, ModeError, UnknownMode};
+use nested_paging_riscv64::{Capabilities, GStage, Mode, ModeError};
 
 const MODES: [Mode; 3] = [Mode::Sv39x4, Mode::Sv48x4, Mode::Sv57x4];
 const RWX: MappingFlags = MappingFlags::ACCESS;
@@ -169,7 +169,7 @@ fn modes_have_names() {
         assert_eq!((mode.to_string().as_str(), name.parse()), (name, Ok(mode)));
     }
     for name in ["", "sv39", "SV39x4", "sv39x4 ", "ept4"] {
-        assert_eq!(name.parse::<Mode>(), Err(UnknownMode));
+        assert!(name.parse::<Mode>().is_err(), "{name}");
     }
 }
 

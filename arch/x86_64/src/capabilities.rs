@@ -7,6 +7,7 @@ use crate::mode::Mode;
 /// What the execute bits of an entry mean: a choice of the hypervisor, made in the VM-execution
 /// control "mode-based execute control for EPT" (MBEC). The tables have to follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum ExecuteControl {
     /// The control is 0. Bit 2 allows execution in both modes; bit 10 is ignored.
     #[default]

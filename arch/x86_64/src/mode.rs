@@ -9,6 +9,7 @@ use nested_page_table::{GeometryError, Level};
 ///
 /// Each level is indexed by 9 bits; the root is one frame. (SDM 3C, "EPT Translation Mechanism".)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// 4 levels, 48 bits of guest-physical address.
     Ept4,
@@ -47,7 +48,9 @@ impl Mode {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// The name that `Display` writes and `FromStr` reads, such as `ept4`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ept4 => "ept4",
             Self::Ept5 => "ept5",
@@ -73,6 +76,7 @@ impl FromStr for Mode {
 
 /// A name that is no mode of EPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct UnknownMode;
 
 impl fmt::Display for UnknownMode {

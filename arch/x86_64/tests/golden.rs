@@ -4,9 +4,7 @@
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{Entry, Format, Leaf, Level, UpdateRules};
-use nested_paging_x86_64::{
-    Capabilities, Ept, ExecuteControl, Mode, ModeError, Registers, UnknownMode,
-};
+use nested_paging_x86_64::{Capabilities, Ept, ExecuteControl, Mode, ModeError, Registers};
 
 const RWX: MappingFlags = MappingFlags::ACCESS;
 
@@ -201,7 +199,7 @@ fn modes_have_names() {
         assert_eq!((mode.to_string().as_str(), name.parse()), (name, Ok(mode)));
     }
     for name in ["", "ept", "EPT4", "ept6", "sv39x4"] {
-        assert_eq!(name.parse::<Mode>(), Err(UnknownMode));
+        assert!(name.parse::<Mode>().is_err(), "{name}");
     }
 }
 

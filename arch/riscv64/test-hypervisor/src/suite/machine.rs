@@ -107,11 +107,7 @@ impl Machine for Riscv64 {
 
     fn modes(&self) -> Vec<NamedMode<GStage>> {
         let named = |&mode: &Mode| {
-            let name = match mode {
-                Mode::Sv39x4 => "sv39x4",
-                Mode::Sv48x4 => "sv48x4",
-                Mode::Sv57x4 => "sv57x4",
-            };
+            let name = mode.name();
             let format = GStage::new(mode, self.platform.capabilities).ok()?;
             Some(NamedMode { name, format })
         };

@@ -95,10 +95,7 @@ impl Machine for X86 {
 
     fn modes(&self) -> Vec<NamedMode<Ept>> {
         let named = |&mode: &Mode| {
-            let name = match mode {
-                Mode::Ept4 => "ept4",
-                Mode::Ept5 => "ept5",
-            };
+            let name = mode.name();
             let format = Ept::new(mode, self.platform.capabilities).ok()?;
             Some(NamedMode { name, format })
         };
