@@ -99,6 +99,13 @@ pub(crate) fn describe(error: &PlanError<'_>, places: &[Place]) -> Fault {
             let text = format!("and {other} overlap in a 4 KiB page: {advice}");
             with_entry(second, places, &text)
         }),
+        PlanError::HostAlias { ram, device, host } => Entry::of(ram, places).and_then(|ram| {
+            let text = format!(
+                "and {ram} both lead to host {host}: one page cannot be RAM and a device; \
+                     correct an address"
+            );
+            with_entry(device, places, &text)
+        }),
         PlanError::WholeSpace { region } => {
             let text = "and others cover all 2^64 bytes of the guest: leave some out";
             with_entry(region, places, text)

@@ -221,6 +221,11 @@ fn of_planner(warning: &region_planner::Warning<'_, '_>) -> Option<Warning> {
             sources: unique_sources(mapping).map(String::from).collect(),
             bytes: Some(*bytes),
         }),
+        region_planner::Warning::HostAlias {
+            first,
+            second,
+            host,
+        } => Some(host_alias([first, second], *host)),
         region_planner::Warning::RegionRounded { region, pages } => {
             let (name, guest) = (region.name(), region.requested()?);
             let message =
@@ -228,6 +233,26 @@ fn of_planner(warning: &region_planner::Warning<'_, '_>) -> Option<Warning> {
             Some(Warning::new(Code::RegionRounded, name, message))
         }
         _ => None,
+    }
+}
+
+fn host_alias(mappings: [&Mapping<'_, '_>; 2], host: HostPhysRange) -> Warning {
+    let entries = mappings.map(|mapping| {
+        let source = sources_at(mapping, host).next();
+        let name = source.map(Region::name).unwrap_or_default();
+        let guest = guest_range(mapping, host).unwrap_or(mapping.guest());
+        (name, guest)
+    });
+    let [(one, guest), (other, other_guest)] = entries;
+    let message = format!(
+        "host {host} is passed through twice: by {one} at guest {guest} and by {other} at guest \
+         {other_guest}"
+    );
+    Warning {
+        code: Code::HostAlias,
+        message,
+        sources: vec![one.into(), other.into()],
+        bytes: None,
     }
 }
 

@@ -7,6 +7,8 @@ use std::fmt;
 pub(crate) enum Code {
     /// The guest reaches bytes of a page that no entry asked for.
     PageExposure,
+    /// A host page is passed through at two guest addresses.
+    HostAlias,
     /// RAM that does not begin and end on page boundaries was grown.
     RegionRounded,
     /// RAM with the flag `DEVICE` is left out.
@@ -29,6 +31,7 @@ impl Code {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::PageExposure => "page-exposure",
+            Self::HostAlias => "host-alias",
             Self::RegionRounded => "region-rounded",
             Self::DeviceFlagInMemoryRegion => "device-flag-in-memory-region",
             Self::ExcludedDeviceReachable => "excluded-device-reachable",

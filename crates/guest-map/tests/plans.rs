@@ -173,6 +173,21 @@ fn numbers_are_the_full_64_bits() {
 }
 
 #[test]
+fn a_host_page_that_is_passed_through_twice() {
+    let devices = r#"passthrough_devices = [["one", 0x1000, 0x9000, 0x2000], ["other", 0x8000, 0xa000, 0x1000]]"#;
+    let plan = plan_json(&config("", devices), &["--arch", "riscv64"]);
+    let warning = &plan["warnings"][0];
+    assert_eq!(
+        (&warning["code"], &warning["sources"]),
+        (&json!("host-alias"), &json!(["one", "other"]))
+    );
+    let message = warning["message"].as_str().unwrap();
+    for part in ["host 0xa000-0xafff", "0x2000-0x2fff", "0x8000-0x8fff"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+}
+
+#[test]
 fn other_ways_to_write_the_same() {
     let dotted = r#"
         kernel.memory_regions = [ # RAM

@@ -154,6 +154,20 @@ fn regions_that_overlap_wrongly() {
 }
 
 #[test]
+fn host_memory_that_is_ram_and_a_device() {
+    let devices = r#"passthrough_devices = [["window", 0x5000_0000, 0x4000_0000, 0x10_0000]]"#;
+    refuses(
+        &config("[0x4000_0000, 0x100_0000, 7, 2]", devices),
+        &[
+            "vm.toml:7",
+            r#"passthrough_devices[0] "window""#,
+            "memory_regions[0] (reserved, guest 0x40000000-0x40ffffff",
+            "both lead to host 0x40000000-0x400fffff",
+        ],
+    );
+}
+
+#[test]
 fn rows_that_are_no_rows() {
     refuses_memory(
         "[0x8000_0000, -4096, 7, 0]",

@@ -34,6 +34,11 @@ impl Class {
         }
     }
 
+    /// Whether guest minus host is the same for both.
+    pub(crate) const fn has_distance_of(self, other: Self) -> bool {
+        self.offset == other.offset && self.guest_below_host == other.guest_below_host
+    }
+
     /// The host address behind `guest`.
     pub(crate) const fn host_of(self, guest: GuestPhysAddr) -> HostPhysAddr {
         HostPhysAddr::new(guest.as_u64().wrapping_sub(self.offset))

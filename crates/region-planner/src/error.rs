@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use guest_addr::HostPhysRange;
+
 use crate::region::{Region, RegionKind};
 
 /// What two regions that share a page disagree about.
@@ -65,6 +67,15 @@ pub enum PlanError<'a> {
         /// What they disagree about.
         reason: OverlapReason,
     },
+    /// A host page is RAM at one guest address and passed through at another.
+    HostAlias {
+        /// The identical or reserved region.
+        ram: Region<'a>,
+        /// The passthrough region.
+        device: Region<'a>,
+        /// Whole pages that both lead to.
+        host: HostPhysRange,
+    },
     /// Merged regions cover all 2^64 bytes of the guest, which no page table translates.
     WholeSpace {
         /// The first of the regions.
@@ -95,6 +106,11 @@ impl fmt::Display for PlanError<'_> {
                 second,
                 reason,
             } => write_overlap(f, first, second, *reason),
+            Self::HostAlias { ram, device, host } => write!(
+                f,
+                "{ram} and {device} both lead to host {host}: RAM and a device differ in memory type; \
+                 correct an address"
+            ),
             Self::WholeSpace { region } => write!(
                 f,
                 "the regions that begin with {region} cover all 2^64 bytes: leave some out"

@@ -8,6 +8,7 @@ compile_error!("region-planner supports 64-bit targets only: a u32 index must fi
 
 extern crate alloc;
 
+mod alias;
 mod builder;
 mod class;
 mod conflicts;

@@ -6,6 +6,7 @@ use guest_addr::{GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
 use crate::builder::Entry;
+use crate::class::Class;
 use crate::leaves::Extent;
 use crate::pages::Pages;
 use crate::plan::Plan;
@@ -58,6 +59,11 @@ impl<'p, 'a> Mapping<'p, 'a> {
     #[must_use]
     pub const fn flags(&self) -> MappingFlags {
         self.source.flags()
+    }
+
+    #[inline]
+    pub(crate) const fn class(&self) -> Class {
+        self.source.class()
     }
 
     /// Where the mapping lies, without what it is.

@@ -1,6 +1,6 @@
 //! Ranges of whole 4 KiB pages, by number.
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, PAGE_SIZE_4K, RangeError};
+use guest_addr::{Address, AddressRange, AddressSpace, PAGE_SIZE_4K, RangeError};
 
 pub(crate) const PAGE_SHIFT: u32 = PAGE_SIZE_4K.trailing_zeros();
 
@@ -15,7 +15,7 @@ pub(crate) struct Pages {
 impl Pages {
     /// The pages that hold the bytes: start rounded down, end rounded up.
     #[inline]
-    pub(crate) const fn around(bytes: GuestPhysRange) -> Self {
+    pub(crate) const fn around<S: AddressSpace>(bytes: AddressRange<S>) -> Self {
         Self {
             start: bytes.start().as_u64() >> PAGE_SHIFT,
             end: (bytes.last().as_u64() >> PAGE_SHIFT).saturating_add(1),
@@ -36,10 +36,10 @@ impl Pages {
     }
 
     /// The bytes of the pages, or `None` when they are all 2^64 bytes or none.
-    pub(crate) fn bytes(self) -> Result<GuestPhysRange, RangeError> {
+    pub(crate) fn bytes<S: AddressSpace>(self) -> Result<AddressRange<S>, RangeError> {
         let start = self.start << PAGE_SHIFT;
         let last = (self.end << PAGE_SHIFT).wrapping_sub(1);
-        GuestPhysRange::from_start_last(GuestPhysAddr::new(start), GuestPhysAddr::new(last))
+        AddressRange::from_start_last(Address::new(start), Address::new(last))
     }
 }
 

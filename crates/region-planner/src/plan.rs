@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::alias::{self, Alias};
 use crate::builder::{Builder, Entry};
 use crate::conflicts::Conflicts;
 use crate::crossing::Crossing;
@@ -22,6 +23,7 @@ pub struct Plan<'r, 'a> {
     pub(crate) regions: &'r [Region<'a>],
     pub(crate) crossing: Crossing,
     entries: Vec<Entry>,
+    aliases: Vec<Alias>,
 }
 
 /// Turns regions into mappings.
@@ -35,6 +37,9 @@ pub struct Plan<'r, 'a> {
 /// - **Device trees.** A region from a device tree is rounded and then loses the pages of all RAM and
 ///   emulated regions, which may cut it into pieces or leave nothing of it. What is left obeys the rule
 ///   above.
+/// - **Host pages.** A host page that is RAM (identical or reserved) and passed through at another guest
+///   address is an error: the two would differ in memory type. A page that is passed through twice is
+///   the warning [`Warning::HostAlias`]. Each mapping is named with one other at most.
 /// - **Merging.** Regions that overlap rightly, or touch, become one mapping when kind, flags and
 ///   guest minus host address are equal. Emulated regions become no mapping.
 ///
@@ -56,6 +61,8 @@ pub struct Plan<'r, 'a> {
 ///   that conflicts with earlier ones, in sorted order, is reported with one of those that it really
 ///   overlaps, and RAM whose requested bytes overlap with one more at most. The list is thus linear
 ///   in the number of regions, and so is the time it takes.
+/// - [`PlanError::HostAlias`]: RAM and a passthrough region lead to the same host page. Beside an overlap,
+///   regions from device trees are not compared.
 /// - [`PlanError::WholeSpace`]: a mapping would be all 2^64 bytes.
 /// - [`PlanError::TooManyRegions`]: there are more than 2^32 - 1 regions.
 ///
@@ -76,17 +83,25 @@ pub fn plan<'r, 'a>(regions: &'r mut [Region<'a>]) -> Result<Plan<'r, 'a>, Vec<P
     let entries = sweep(regions, &owned, &mut errors);
     if !errors.is_empty() {
         pairs::complete(regions, &owned, &mut errors);
+        alias::find_without_plan(regions, &mut errors);
         return Err(errors);
     }
     let crossing = match has_device_tree {
         true => Crossing::of(regions, &owned),
         false => Crossing::default(),
     };
-    Ok(Plan {
+    let mut plan = Plan {
         regions,
         crossing,
         entries,
-    })
+        aliases: Vec::new(),
+    };
+    let aliases = alias::find(&plan, &mut errors);
+    plan.aliases = aliases;
+    match errors.is_empty() {
+        true => Ok(plan),
+        false => Err(errors),
+    }
 }
 
 /// Gives each region its index and reports its own faults. Says whether any is from a device tree.
@@ -156,18 +171,27 @@ impl<'r, 'a> Plan<'r, 'a> {
         self.entries.len()
     }
 
+    pub(crate) fn mapping(&self, position: u32) -> Option<Mapping<'_, 'a>> {
+        let entry = self.entries.get(position as usize)?;
+        Mapping::new(self, entry)
+    }
+
     /// All regions, by guest address and then by input order; the emulated ones among them.
     #[must_use]
     pub const fn regions(&self) -> &'r [Region<'a>] {
         self.regions
     }
 
-    /// What is planned as asked, but may not be what was meant: page exposure by mapping, then
-    /// rounded RAM by region, each by ascending guest address.
+    /// What is planned as asked, but may not be what was meant: page exposure by mapping, then host pages
+    /// that are passed through twice by mapping, then rounded RAM by region, each by ascending guest
+    /// address.
     ///
     /// They are computed while iterating, in time that is linear in all sources of all mappings.
     pub fn warnings(&self) -> impl Iterator<Item = Warning<'_, 'a>> {
         let exposure = self.mappings().filter_map(Warning::of_mapping);
+        let aliases = self.aliases.iter();
+        let aliases = aliases.filter_map(|alias| Warning::of_alias(self, *alias));
+        let exposure = exposure.chain(aliases);
         exposure.chain(self.regions.iter().filter_map(Warning::of_region))
     }
 

@@ -277,6 +277,10 @@ impl<'a> Region<'a> {
         !matches!(self.kind, RegionKind::Passthrough)
     }
 
+    pub(crate) const fn is_from_device_tree(&self) -> bool {
+        matches!(self.origin, Origin::DeviceTree)
+    }
+
     /// Whether the last host byte would lie past 2^64. `false` where it equals the guest's.
     #[inline]
     pub(crate) fn host_runs_past_end(&self) -> bool {

@@ -2,10 +2,12 @@
 
 use core::fmt;
 
-use guest_addr::GuestPhysRange;
+use guest_addr::{GuestPhysRange, HostPhysRange};
 
+use crate::alias::Alias;
 use crate::mapping::Mapping;
 use crate::pages::Pages;
+use crate::plan::Plan;
 use crate::region::Region;
 
 /// Something that is planned as asked, but may not be what was meant.
@@ -18,6 +20,15 @@ pub enum Warning<'p, 'a> {
         mapping: Mapping<'p, 'a>,
         /// How many bytes.
         bytes: u64,
+    },
+    /// Two passthrough mappings lead to the same host memory.
+    HostAlias {
+        /// The mapping at the lower host address.
+        first: Mapping<'p, 'a>,
+        /// The other mapping.
+        second: Mapping<'p, 'a>,
+        /// Whole pages that both lead to.
+        host: HostPhysRange,
     },
     /// A RAM region does not begin and end on 4 KiB boundaries and was grown to whole pages.
     RegionRounded {
@@ -34,6 +45,14 @@ impl<'p, 'a> Warning<'p, 'a> {
         (bytes > 0).then_some(Self::PageExposure { mapping, bytes })
     }
 
+    pub(crate) fn of_alias(plan: &'p Plan<'_, 'a>, alias: Alias) -> Option<Self> {
+        Some(Self::HostAlias {
+            first: plan.mapping(alias.first)?,
+            second: plan.mapping(alias.second)?,
+            host: alias.host,
+        })
+    }
+
     pub(crate) fn of_region(region: &'p Region<'a>) -> Option<Self> {
         let bytes = region.requested()?;
         if !region.kind().is_ram() || bytes.is_aligned_4k() {
@@ -43,11 +62,12 @@ impl<'p, 'a> Warning<'p, 'a> {
         Some(Self::RegionRounded { region, pages })
     }
 
-    /// The name of the warning: `page-exposure` or `region-rounded`.
+    /// The name of the warning: `page-exposure`, `host-alias` or `region-rounded`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
             Self::PageExposure { .. } => "page-exposure",
+            Self::HostAlias { .. } => "host-alias",
             Self::RegionRounded { .. } => "region-rounded",
         }
     }
@@ -71,6 +91,11 @@ impl fmt::Display for Warning<'_, '_> {
                 }
                 write!(f, " ({mapping})")
             }
+            Self::HostAlias {
+                first,
+                second,
+                host,
+            } => write!(f, "{first} and {second} both lead to host {host}"),
             Self::RegionRounded { region, pages } => {
                 write!(f, "{region} is grown to whole pages, guest {pages}")
             }

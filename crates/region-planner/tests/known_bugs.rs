@@ -288,3 +288,35 @@ fn a_region_inside_another_goes_unnamed_beside_a_wider_conflict() {
         .collect();
     assert_eq!(pairs, [("alpha", "ram"), ("beta", "ram")]);
 }
+
+/// One host page was mapped as cached RAM and as a device, which differ in memory type.
+#[test]
+fn ram_is_not_passed_through_at_another_address() {
+    let mut regions = [
+        Region::reserved("ram", GuestPhysAddr::new(0x4000_0000), 0x100_0000, RWX),
+        Region::passthrough(
+            "window",
+            GuestPhysAddr::new(0x5000_0000),
+            HostPhysAddr::new(0x4000_0000),
+            0x10_0000,
+        ),
+    ];
+    let errors = plan(&mut regions).expect_err("the window is RAM");
+    assert!(
+        matches!(errors[..], [PlanError::HostAlias { ram, device, host }]
+            if ram.name() == "ram" && device.name() == "window" && host.size() == 0x10_0000),
+        "{errors:?}"
+    );
+}
+
+/// Every mapping of many is named with one other at most.
+#[test]
+fn a_page_that_many_regions_pass_through_is_linear() {
+    let host = HostPhysAddr::new(0x9000);
+    let mut regions: Vec<_> = (0..50_000_u64)
+        .map(|n| Region::passthrough("d", GuestPhysAddr::new(n * 0x2000), host, 0x1000))
+        .collect();
+    let planned = plan(&mut regions).expect("it is a warning");
+    let codes = planned.warnings().map(|warning| warning.code());
+    assert_eq!(codes.filter(|code| *code == "host-alias").count(), 49_999);
+}

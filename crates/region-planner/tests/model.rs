@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guest_addr::{GuestPhysAddr, HostPhysAddr};
+use guest_addr::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 use mapping_flags::MappingFlags;
 use proptest::prelude::*;
 use region_planner::{OverlapReason, PlanError, Region, RegionKind, Warning, plan};
@@ -166,6 +166,21 @@ impl Model {
             && (one.has_byte(other.guest.into()) || other.has_byte(one.guest.into()))
     }
 
+    /// The host pages that a region leads to.
+    fn host_pages(&self, at: usize) -> BTreeSet<i128> {
+        let difference = self.asked[at].difference();
+        let pages = self.pages[at].iter();
+        difference.map_or_else(BTreeSet::new, |difference| {
+            pages.map(|page| page - difference / 4096).collect()
+        })
+    }
+
+    /// A host page that is RAM by one region and passed through by the other.
+    fn clash_on_the_host(&self, one: usize, other: usize) -> bool {
+        self.asked[one].is_ram() != self.asked[other].is_ram()
+            && !self.host_pages(one).is_disjoint(&self.host_pages(other))
+    }
+
     fn mappings(&self) -> Vec<Mapped> {
         let mut holders: BTreeMap<i128, Vec<usize>> = BTreeMap::new();
         for &at in &self.order {
@@ -269,9 +284,23 @@ fn asked() -> impl Strategy<Value = Asked> {
     )
 }
 
+/// Where nothing else is wrong, there is an error exactly if the host pages of two regions clash.
+fn check_host_clashes(model: &Model, found: usize) -> Result<(), TestCaseError> {
+    let all = || 0..model.asked.len();
+    let clashes = all().any(|one| all().any(|other| model.clash_on_the_host(one, other)));
+    prop_assert_eq!(found > 0, clashes);
+    Ok(())
+}
+
+fn host_pages_of(host: HostPhysRange) -> BTreeSet<i128> {
+    let first = i128::from(host.start().as_u64()) / 4096;
+    (first..=i128::from(host.last().as_u64()) / 4096).collect()
+}
+
 fn check_errors(model: &Model, errors: &[PlanError<'_>]) -> Result<(), TestCaseError> {
     let mut faults: Vec<Vec<&str>> = vec![Vec::new(); model.asked.len()];
     let mut overlaps = Vec::new();
+    let mut host_clashes = 0;
     for error in errors {
         match *error {
             PlanError::ZeroLength { region } => faults[region.index()].push("zero length"),
@@ -301,6 +330,15 @@ fn check_errors(model: &Model, errors: &[PlanError<'_>]) -> Result<(), TestCaseE
                 }
                 overlaps.push((one, other));
             }
+            PlanError::HostAlias { ram, device, host } => {
+                host_clashes += 1;
+                prop_assert!(ram.kind().is_ram());
+                prop_assert_eq!(device.kind(), RegionKind::Passthrough);
+                let host = host_pages_of(host);
+                for at in [ram.index(), device.index()] {
+                    prop_assert!(!model.host_pages(at).is_disjoint(&host), "{}", error);
+                }
+            }
             _ => prop_assert!(false, "{error}"),
         }
     }
@@ -315,8 +353,21 @@ fn check_errors(model: &Model, errors: &[PlanError<'_>]) -> Result<(), TestCaseE
             }
         }
     }
+    let nothing_else = faults.iter().all(Vec::is_empty) && overlaps.is_empty();
     prop_assert_eq!(overlaps, expected);
-    Ok(())
+    match nothing_else {
+        true => check_host_clashes(model, host_clashes),
+        false => Ok(()),
+    }
+}
+
+/// Two mappings that lead to one host page, both of which are passed through.
+fn share_host_pages(one: &Mapped, other: &Mapped) -> bool {
+    let ends = |mapped: &Mapped| mapped.host.map(|host| (host, host + mapped.pages * 4096));
+    match (ends(one), ends(other)) {
+        (Some(one), Some(other)) => one.0 < other.1 && other.0 < one.1,
+        _ => false,
+    }
 }
 
 fn check_warnings<'p>(
@@ -326,6 +377,7 @@ fn check_warnings<'p>(
 ) -> Result<(), TestCaseError> {
     let mut exposures = Vec::new();
     let mut rounded = Vec::new();
+    let mut aliases = 0;
     for warning in warnings {
         match warning {
             Warning::PageExposure { mapping, bytes } => {
@@ -336,9 +388,26 @@ fn check_warnings<'p>(
                 prop_assert!(pages.is_aligned_4k());
                 rounded.push(region.index());
             }
+            Warning::HostAlias {
+                first,
+                second,
+                host,
+            } => {
+                aliases += 1;
+                prop_assert!(first.guest() != second.guest());
+                for mapping in [first, second] {
+                    let start = mapping.host().unwrap();
+                    let own = HostPhysRange::from_start_size(start, mapping.guest().size());
+                    prop_assert!(own.unwrap().contains_range(&host), "{}", warning);
+                    prop_assert_eq!(mapping.kind(), RegionKind::Passthrough);
+                }
+            }
             _ => prop_assert!(false, "{warning}"),
         }
     }
+    let pairs = (0..mappings.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+    let mut pairs = pairs.filter(|&(a, b)| share_host_pages(&mappings[a], &mappings[b]));
+    prop_assert_eq!(aliases > 0, pairs.next().is_some());
     let exposed = mappings.iter().filter(|mapping| mapping.exposed > 0);
     let expected: Vec<_> = exposed
         .map(|mapping| (mapping.first_page, mapping.exposed))
@@ -436,7 +505,9 @@ fn without_conflicts(all: Vec<Asked>) -> Vec<Asked> {
         let model = Model::new(&kept);
         let pairs = || (0..kept.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
         let faulty = !asked.faults().is_empty()
-            || pairs().any(|(a, b)| model.clash(a, b) || model.clash_in_ram(a, b));
+            || pairs().any(|(a, b)| {
+                model.clash(a, b) || model.clash_in_ram(a, b) || model.clash_on_the_host(a, b)
+            });
         if faulty {
             kept.pop();
         }
