@@ -84,6 +84,28 @@ impl Capabilities {
         }
     }
 
+    /// What every hart of a machine has, where `self` and `other` are those of two of its harts: the
+    /// smaller mode, the narrower VMID, and each extension that both have.
+    ///
+    /// menvcfg.PBMTE and menvcfg.ADUE change the meaning of entries, so the firmware has to set them
+    /// alike on all harts that run one table.
+    #[must_use]
+    pub const fn intersect(self, other: Self) -> Self {
+        Self {
+            largest_mode: match self.largest_mode.input_bits() < other.largest_mode.input_bits() {
+                true => self.largest_mode,
+                false => other.largest_mode,
+            },
+            vmid_bits: match self.vmid_bits < other.vmid_bits {
+                true => self.vmid_bits,
+                false => other.vmid_bits,
+            },
+            svpbmt: self.svpbmt && other.svpbmt,
+            svvptc: self.svvptc && other.svvptc,
+            accessed_dirty_tracking: self.accessed_dirty_tracking && other.accessed_dirty_tracking,
+        }
+    }
+
     /// The largest mode of the machine.
     #[inline]
     #[must_use]

@@ -21,6 +21,17 @@ pub enum ExecuteControl {
     ByUser,
 }
 
+impl ExecuteControl {
+    /// The one that asks for less.
+    const fn plainer(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Single, _) | (_, Self::Single) => Self::Single,
+            (Self::BothModes, _) | (_, Self::BothModes) => Self::BothModes,
+            (Self::ByUser, Self::ByUser) => Self::ByUser,
+        }
+    }
+}
+
 /// What a machine can do, as far as EPT depends on it.
 ///
 /// [`detect`](Self::detect) asks the processor; [`from_registers`](Self::from_registers) takes what
@@ -174,6 +185,37 @@ impl Capabilities {
         Self {
             large_executable_leaves,
             ..self
+        }
+    }
+
+    /// What every CPU of a machine has, where `self` and `other` are those of two of its CPUs: the
+    /// narrower of each width, the smaller of each size, and each feature that both have. So guests
+    /// execute from large leaves only if no CPU takes a machine check for it.
+    ///
+    /// The controls (execute control, tracking, suppression of #VE) are the hypervisor's choice, the
+    /// same for all CPUs: make it after the last intersection. Of two execute controls the plainer one
+    /// stays.
+    #[must_use]
+    pub const fn intersect(self, other: Self) -> Self {
+        Self {
+            largest_mode: match self.largest_mode.input_bits() < other.largest_mode.input_bits() {
+                true => self.largest_mode,
+                false => other.largest_mode,
+            },
+            physical_address_bits: match self.physical_address_bits < other.physical_address_bits {
+                true => self.physical_address_bits,
+                false => other.physical_address_bits,
+            },
+            largest_leaf: match self.largest_leaf.shift() < other.largest_leaf.shift() {
+                true => self.largest_leaf,
+                false => other.largest_leaf,
+            },
+            execute_only: self.execute_only && other.execute_only,
+            execute_control: self.execute_control.plainer(other.execute_control),
+            accessed_dirty_tracking: self.accessed_dirty_tracking && other.accessed_dirty_tracking,
+            single_context_invept: self.single_context_invept && other.single_context_invept,
+            suppress_ve: self.suppress_ve && other.suppress_ve,
+            large_executable_leaves: self.large_executable_leaves && other.large_executable_leaves,
         }
     }
 
