@@ -3,7 +3,7 @@
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags, MemoryType};
-use nested_page_table::{Entry, Format, Geometry, Leaf, Level, Note, UpdateRules};
+use nested_page_table::{Entry, Format, Geometry, Leaf, LeafPolicy, Level, Note, UpdateRules};
 
 use crate::bits::{
     ACCESS, ACCESSED, ADDRESS, DIRTY, EXECUTE, EXECUTE_USER, IGNORE_PAT, LARGE, MEMORY_TYPE,
@@ -317,6 +317,16 @@ unsafe impl Format for Ept {
     #[inline]
     fn root_register(&self, root: HostPhysAddr, _vmid: u16) -> u64 {
         self.eptp(root)
+    }
+
+    /// Without [`large_executable_leaves`](Capabilities::large_executable_leaves), guests execute from
+    /// leaves of 4 KiB only.
+    #[inline]
+    fn leaf_policy(&self) -> LeafPolicy {
+        match self.capabilities.large_executable_leaves() {
+            true => LeafPolicy::HARDWARE,
+            false => LeafPolicy::HARDWARE.with_largest_executable(Level::PAGE_4K),
+        }
     }
 
     /// By bit 10, under mode-based execute control.

@@ -64,20 +64,21 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             root_register: format.root_register(root, vmid),
         };
         let tables = Tables {
+            policy: format.leaf_policy(),
             format,
             host,
             root,
-            policy: LeafPolicy::HARDWARE,
         };
         Ok(Self {
             tree: GatheringTree::new(tables, space),
         })
     }
 
-    /// The same table with a cap on the size of the leaves that it makes from now on.
+    /// The same table with a cap on the size of the leaves that it makes from now on. The cap of the
+    /// [format](Format::leaf_policy) holds as well.
     #[must_use]
     pub fn with_leaf_policy(mut self, policy: LeafPolicy) -> Self {
-        self.tree.tables.policy = policy;
+        self.tree.tables.policy = policy.intersect(self.format().leaf_policy());
         self
     }
 

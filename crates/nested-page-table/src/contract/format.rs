@@ -13,6 +13,7 @@ use crate::contract::entry::{Entry, Leaf};
 use crate::contract::geometry::Geometry;
 use crate::contract::level::Level;
 use crate::contract::note::Note;
+use crate::contract::policy::LeafPolicy;
 
 /// The table format of one architecture in one mode with the capabilities of one machine.
 ///
@@ -152,6 +153,14 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     #[inline]
     fn restricts_user_execution(&self) -> bool {
         false
+    }
+
+    /// The largest leaves that the machine can be trusted with. A table makes no larger ones, whatever
+    /// [policy](crate::NestedPageTable::with_leaf_policy) it is given. What the hardware has not is in the
+    /// [geometry](Self::geometry) already; this is for errata such as CVE-2018-12207.
+    #[inline]
+    fn leaf_policy(&self) -> LeafPolicy {
+        LeafPolicy::HARDWARE
     }
 
     /// Makes earlier stores to a table visible to the page walkers of all CPUs. A barrier at most,

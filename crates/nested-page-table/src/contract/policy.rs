@@ -15,7 +15,8 @@ pub struct LeafPolicy {
     pub largest: Level,
     /// The highest level at which a leaf with `EXECUTE` is made. [`Level::PAGE_4K`] is the remedy
     /// for processors where a guest can raise a machine check by changing the size of an executable
-    /// page (CVE-2018-12207: Intel without `IF_PSCHANGE_MC_NO`, bit 6 of IA32_ARCH_CAPABILITIES).
+    /// page (CVE-2018-12207: Intel without `IF_PSCHANGE_MC_NO`, bit 6 of IA32_ARCH_CAPABILITIES). The
+    /// format of such a processor asks for it by itself ([`Format::leaf_policy`](crate::Format::leaf_policy)).
     pub largest_executable: Level,
 }
 
@@ -38,6 +39,16 @@ impl LeafPolicy {
         Self {
             largest_executable: level,
             ..self
+        }
+    }
+
+    /// What both policies allow.
+    #[inline]
+    #[must_use]
+    pub fn intersect(self, other: Self) -> Self {
+        Self {
+            largest: self.largest.min(other.largest),
+            largest_executable: self.largest_executable.min(other.largest_executable),
         }
     }
 

@@ -261,6 +261,7 @@ impl Reference for EptReference {
 
 pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
     let (large, tracking, mbec) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
+    let executes_from_large = number & 2 == 0;
     // With and without each of the others.
     let suppress_ve = number % 3 == 0;
     let execute = match mbec {
@@ -278,7 +279,8 @@ pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
         .with_execute_control(execute)
         .with_accessed_dirty_tracking(tracking)
         .with_suppress_ve(suppress_ve)
-        .with_single_context_invept(large);
+        .with_single_context_invept(large)
+        .with_large_executable_leaves(executes_from_large);
     let format = x86_64::Ept::new(mode.parse().unwrap(), capabilities).unwrap();
     let features = reference_mmu::ept::Features {
         max_phys_addr: 46,
@@ -304,12 +306,17 @@ pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
         format.instructions(request).map(raw).collect()
     };
     let tlb = EptTlb::new(CPUS);
-    variant(
+    let mut variant = variant(
         format,
         u16::from(number),
         policy(number),
         tlb,
         EptReference(features),
         convert,
-    )
+    );
+    if !executes_from_large {
+        // The table is not told: the format insists.
+        variant.policy = variant.policy.with_largest_executable(Level::PAGE_4K);
+    }
+    variant
 };

@@ -6,10 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use nested_page_table::{
-    Geometry, Invalidation, InvalidationFailed, Level, MapError, NestedPageTable, TableHost,
-    UnmapError,
+    Format, Geometry, Invalidation, InvalidationFailed, LeafPolicy, Level, MapError,
+    NestedPageTable, TableHost, UnmapError,
 };
 use nested_paging_aarch64::{Capabilities, Mode, Stage2};
+use nested_paging_x86_64::{Capabilities as EptCapabilities, Ept, Mode as EptMode};
 use simulated_host::{Placement, SimulatedFrames, SparseMemory, Violations};
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ fn table(memory: &Arc<SparseMemory>) -> NestedPageTable<Watched, Host> {
     )
 }
 
-fn table_in(format: Watched, memory: &Arc<SparseMemory>) -> NestedPageTable<Watched, Host> {
+fn table_in<F: Format>(format: F, memory: &Arc<SparseMemory>) -> NestedPageTable<F, Host> {
     let violations = Arc::new(Violations::default());
     let frames = SimulatedFrames::new(Arc::clone(memory), violations, Placement::FromZero);
     let host = Host {
@@ -63,6 +64,34 @@ fn table_in(format: Watched, memory: &Arc<SparseMemory>) -> NestedPageTable<Watc
 
 fn range(start: u64, size: u64) -> GuestPhysRange {
     GuestPhysRange::from_start_size(GuestPhysAddr::new(start), size).unwrap()
+}
+
+/// CVE-2018-12207: a table that is told nothing makes what the machine can be trusted with, and one that is
+/// told otherwise makes no more.
+#[test]
+fn a_machine_with_itlb_multihit_executes_from_4_kib_by_default() {
+    let memory = Arc::new(SparseMemory::new());
+    let capabilities = EptCapabilities::common().with_large_executable_leaves(false);
+    let format = Ept::new(EptMode::Ept4, capabilities).unwrap();
+    let flags = [MappingFlags::READ_WRITE, MappingFlags::ACCESS];
+    let leaves = |mut table: NestedPageTable<Ept, Host>| {
+        flags.map(|flags| {
+            let block = range(0x4000_0000, 0x20_0000);
+            table
+                .map(block, HostPhysAddr::new(0x20_0000), flags)
+                .unwrap();
+            let found = table.translate(block.start()).unwrap().guest.size();
+            table.unmap(block).unwrap();
+            found
+        })
+    };
+    let by_default = table_in(format, &memory);
+    assert_eq!(leaves(by_default), [0x20_0000, 0x1000]);
+    let told = table_in(format, &memory).with_leaf_policy(LeafPolicy::HARDWARE);
+    assert_eq!(leaves(told), [0x20_0000, 0x1000]);
+    let trusted = capabilities.with_large_executable_leaves(true);
+    let trusted = Ept::new(EptMode::Ept4, trusted).unwrap();
+    assert_eq!(leaves(table_in(trusted, &memory)), [0x20_0000, 0x20_0000]);
 }
 
 /// In a root of fewer entries than a frame has, pages beyond the input width share the GiB of pages within, of

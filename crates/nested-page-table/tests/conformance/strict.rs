@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
-use nested_page_table::{Entry, Format, Geometry, Level, Note, UpdateRules};
+use nested_page_table::{Entry, Format, Geometry, LeafPolicy, Level, Note, UpdateRules};
 
 type Hook = Box<dyn FnMut()>;
 
@@ -147,6 +147,10 @@ unsafe impl<F: Format> Format for Strict<F> {
 
     fn restricts_user_execution(&self) -> bool {
         self.format.restricts_user_execution()
+    }
+
+    fn leaf_policy(&self) -> LeafPolicy {
+        self.format.leaf_policy()
     }
 
     fn publish(&self) {

@@ -79,6 +79,8 @@ pub(crate) unsafe fn discover(free: u64) -> &'static Platform {
     let memory = unsafe { HostMemory::new(range(MIB_1, ram_end - MIB_1)) };
     // SAFETY: the hypervisor is at privilege level 0, and does not run without EPT.
     let capabilities = unsafe { Capabilities::detect() };
+    // The emulated processor takes no machine check, and the suite wants large executable leaves.
+    let capabilities = capabilities.with_large_executable_leaves(true);
     // SAFETY: as above.
     let ept_vpid_cap = unsafe { cpu::read_msr(EPT_VPID_CAP) };
     PLATFORM.call_once(|| Platform {
