@@ -4,7 +4,7 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange};
 use mapping_flags::MappingFlags;
 use nested_page_table::Format;
 
-use crate::address_space::{AddressSpace, host_part, publish_contents};
+use crate::address_space::{AddressSpace, host_part, publish_contents, rest_after};
 use crate::error::VmError;
 use crate::guest_memory;
 use crate::hal::VmHal;
@@ -26,8 +26,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             let (now, later) = core::mem::take(&mut rest).split_at_mut(bytes);
             rest = later;
             guest_memory::read(hal, memory, now);
-        });
-        Ok(())
+        })
     }
 
     pub(crate) fn write(&mut self, address: GuestPhysAddr, source: &[u8]) -> Result<(), VmError> {
@@ -41,8 +40,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             rest = later;
             guest_memory::write(hal, memory, now);
             publish_contents(hal, memory, flags);
-        });
-        Ok(())
+        })
     }
 
     /// Makes sure that every byte of `range` is mapped to normal memory.
@@ -72,17 +70,30 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         Err(VmError::NotMapped { address: next })
     }
 
-    /// Calls `visit` with the host memory behind `range`, leaf by leaf, in guest order.
+    /// Calls `visit` with the host memory behind `range`, leaf by leaf, in guest order, up to the first page
+    /// that is not mapped. There is such a page only where an earlier operation failed half-way, because the
+    /// host could not invalidate.
     fn for_each_host_part(
         &self,
         range: &GuestPhysRange,
         mut visit: impl FnMut(&H, HostPhysRange, MappingFlags),
-    ) {
+    ) -> Result<(), VmError> {
+        let mut rest = Some(*range);
         self.table.visit(*range, |leaf| {
-            if let Some((memory, _)) = host_part(&leaf, range) {
+            let (Some(expected), Some((memory, guest))) = (rest, host_part(&leaf, range)) else {
+                return;
+            };
+            if guest.start() == expected.start() {
                 visit(&self.hal, memory, leaf.flags);
+                rest = rest_after(&expected, &guest);
             }
         });
+        match rest {
+            None => Ok(()),
+            Some(missing) => Err(VmError::NotMapped {
+                address: missing.start(),
+            }),
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use core::ptr::NonNull;
 use guest_addr::{HostPhysRange, PAGE_SIZE_4K};
 use nested_page_table::HostFrames;
 
+use crate::guest_copy;
 use crate::hal::VmHal;
-use crate::volatile_copy;
 
 /// Copies `memory` into `target`, as far as both go.
 ///
@@ -22,9 +22,10 @@ pub(crate) fn read<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, target: &m
         let bytes = bytes.min(target.len());
         let (now, later) = core::mem::take(&mut target).split_at_mut(bytes);
         target = later;
-        // SAFETY: `page` is valid for reads of `bytes` bytes: the memory is the machine's and lies
-        // in one page, for which `VmHal` promises a pointer. `now` has exactly `bytes` bytes.
-        unsafe { volatile_copy::read(page, now) };
+        // SAFETY: `page` is valid for reads to the end of its page, and so are the words of the first byte
+        // and the last: the memory is the machine's, for which `VmHal` promises pointers. `now` has exactly
+        // `bytes` bytes. Only other machines access the memory, by these copies, and guests.
+        unsafe { guest_copy::read(page, now) };
     });
 }
 
@@ -35,7 +36,7 @@ pub(crate) fn write<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, source: &
         let (now, later) = source.split_at(bytes.min(source.len()));
         source = later;
         // SAFETY: as in `read`, and the pointer is valid for writes too.
-        unsafe { volatile_copy::write(page, now) };
+        unsafe { guest_copy::write(page, now) };
     });
 }
 

@@ -19,6 +19,7 @@ mod error;
 mod fault;
 mod frames;
 mod grant;
+mod guest_copy;
 mod guest_memory;
 mod guest_use;
 mod hal;
@@ -31,7 +32,7 @@ mod region_map;
 mod setup;
 mod setup_error;
 mod vm;
-mod volatile_copy;
+
 mod warning;
 
 pub use channel::IvcChannel;

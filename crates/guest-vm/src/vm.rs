@@ -187,9 +187,11 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         Ok(FaultOutcome::Retry)
     }
 
-    /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing, with volatile
-    /// accesses: each aligned 64-bit word within the range is read at once, what is left at its edges
-    /// byte by byte.
+    /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing. The guest, and machines that
+    /// share the memory, may write it meanwhile: every aligned word of 2, 4 or 8 bytes that lies in the
+    /// range is read by one access, so that it is never torn. Different words are read in no particular
+    /// order, and an access orders nothing (it is relaxed): a driver that depends on an order reads twice,
+    /// with a fence between.
     ///
     /// The guest's permissions do not bind the host; pages that are not populated yet are. The lock
     /// is held meanwhile.
@@ -205,8 +207,9 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         self.space.lock().read(gpa, buffer)
     }
 
-    /// Copies `data` into guest memory from `gpa` on, all of it or nothing, with volatile accesses.
-    /// Caches are cleaned, so that a guest sees it with its MMU off, and can execute it.
+    /// Copies `data` into guest memory from `gpa` on, all of it or nothing, and never tears an aligned word
+    /// of 2, 4 or 8 bytes, as [`read_from_guest`](Self::read_from_guest). Caches are cleaned, so that a
+    /// guest sees it with its MMU off, and can execute it.
     ///
     /// The guest's permissions do not bind the host: images are loaded this way. Pages that are not
     /// populated yet are. The lock is held meanwhile.
