@@ -16,11 +16,22 @@ const HEAP_SIZE: usize = 16 << 20;
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
 
+// The second hart can arrive at either entry. OpenSBI 1.1 (sbi_hsm_hart_start) marks a hart as starting
+// before it writes where that hart starts. A hart that looks in between goes to the firmware's first address,
+// which is `_start`. So the first hart at `_start` boots, any other is the second, and the second hart takes
+// its stack from memory, not from a1.
 global_asm!(
     r#"
     .section .text.entry, "ax"
     .globl _start
 _start:                         // a0: this hart, a1: the device tree
+    la t0, boot_has_begun
+    li t1, 1
+    .option push
+    .option arch, +a            // the assembler does not know what the target has
+    amoswap.w.aq t1, t1, (t0)
+    .option pop
+    bnez t1, start_second_hart
     la sp, boot_stack_top
     la t0, bss_start
     la t1, bss_end
@@ -33,11 +44,20 @@ _start:                         // a0: this hart, a1: the device tree
     call boot_hart
 
     .globl start_second_hart
-start_second_hart:              // a0: this hart, a1: the end of its stack
-    mv sp, a1
+start_second_hart:              // a0: this hart
+    la t0, second_stack_top
+1:  ld sp, 0(t0)
+    beqz sp, 1b
+    fence r, rw
     li t0, 1 << 13
     csrs sstatus, t0
     call second_hart
+
+    .section .data              // not .bss, which the boot hart clears
+    .globl second_stack_top
+    .balign 8
+second_stack_top: .dword 0
+boot_has_begun: .word 0
     "#
 );
 

@@ -28,6 +28,8 @@ static JOB: Mutex<Option<Job>> = Mutex::new(None);
 unsafe extern "C" {
     fn start_second_hart();
     fn unexpected_trap();
+    /// Where the second hart finds the end of its stack; 0 until there is one.
+    static second_stack_top: AtomicU64;
 }
 
 global_asm!(
@@ -67,9 +69,12 @@ pub(crate) fn start_second(boot_hart: u64) {
     BOOT_HART.store(boot_hart, Ordering::Relaxed);
     set_hart_number(0);
     let stack = Box::leak(vec![0_u128; STACK_SIZE / 16].into_boxed_slice());
+    // SAFETY: `boot` defines the symbol as 8 aligned bytes, and only this function writes them.
+    let stack_top = unsafe { &second_stack_top };
+    stack_top.store(stack.as_ptr_range().end as u64, Ordering::Release);
     let entry = start_second_hart as *const () as u64;
-    // SAFETY: the entry expects the end of its stack, which is its own from now on.
-    let started = unsafe { sbi::start_hart(other_hart(), entry, stack.as_ptr_range().end as u64) };
+    // SAFETY: the entry finds its stack, which is its own from now on, and needs nothing else.
+    let started = unsafe { sbi::start_hart(other_hart(), entry, 0) };
     assert!(started, "the second hart does not start: use -smp 2");
 }
 
