@@ -18,8 +18,7 @@ use crate::contract::policy::LeafPolicy;
 /// The table format of one architecture in one mode with the capabilities of one machine.
 ///
 /// A format translates and does nothing else: no loops, no allocation, no memory access. A value is
-/// made once, from a mode and capabilities; the methods below are small enough to be inlined into
-/// the walker.
+/// made once, from a mode and capabilities. The methods are small, and the compiler inlines them into the walker.
 ///
 /// # Safety
 ///
@@ -46,9 +45,9 @@ use crate::contract::policy::LeafPolicy;
 ///
 /// # Speculation
 ///
-/// A CPU with L1TF (CVE-2018-3646) takes the address in an absent entry for one that it may read ahead of
-/// time, and a guest can measure what it read. On such an architecture a word that is absent leads to no memory
-/// that a host may have secrets in: notes do not carry addresses as they are.
+/// A CPU with L1TF (CVE-2018-3646) may read ahead at the address in an absent entry, and a guest can measure what it
+/// read. On such an architecture no absent word may lead to memory that can hold secrets of the host. So a note
+/// must not contain an address as it is.
 pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// The shape of the table.
     fn geometry(&self) -> &Geometry;
@@ -72,28 +71,27 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// dirty state is preset unless the hardware tracks it.
     fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64;
 
-    /// The bits that carry the host address of a leaf, which is aligned to 4 KiB and within the output
-    /// width; or those to add for the next leaf, whose distance is the size of an entry.
+    /// The bits of the host address of a leaf, which is aligned to 4 KiB and within the output
+    /// width. For the size of an entry: the bits to add for the next leaf.
     fn address_bits(&self, address: HostPhysAddr) -> u64;
 
-    /// What an entry contains in which nothing is mapped: what new tables are filled with. The same at every
-    /// call.
+    /// The word of an entry where nothing is mapped. New tables are filled with it. The same at every call.
     #[inline]
     fn absent(&self) -> u64 {
         0
     }
 
-    /// A word that the hardware takes for an absent entry, and that says what was there before. The address of
+    /// The word of a note: the hardware takes it for an absent entry. The address of
     /// a note is aligned to 4 KiB and within the output width.
     ///
-    /// The default is [`Note::to_plain_word`], which suits hardware that looks at none of bits 62:3 of an entry
-    /// whose bits 2:0 are zero, and does not speculate past them.
+    /// The default is [`Note::to_plain_word`]. It suits hardware that, if bits 2:0 of an entry are zero, ignores
+    /// bits 62:3 and does not speculate past bits 2:0.
     #[inline]
     fn encode_note(&self, note: Note) -> u64 {
         note.to_plain_word()
     }
 
-    /// The note in the word `bits`, which this format made, or `None` if it is something else.
+    /// The note in the word `bits`, which this format made, or `None` if the word is no note.
     #[inline]
     fn decode_note(&self, bits: u64) -> Option<Note> {
         Note::from_plain_word(bits)
@@ -110,15 +108,15 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// output width.
     fn encode_table(&self, address: HostPhysAddr) -> u64;
 
-    /// What the hardware makes of `bits` in an entry of `level`. Total: bits that no encoder made
-    /// decode to something, or to absent, without a panic.
+    /// What `bits` mean to the hardware in an entry of `level`. Total: bits that no encoder made
+    /// decode to some entry, or to absent, without a panic.
     fn decode(&self, level: Level, bits: u64) -> Entry;
 
     /// [`decode`](Self::decode) for words that this format made: what [`absent`](Self::absent),
     /// [`encode_note`](Self::encode_note), [`encode_leaf`](Self::encode_leaf),
     /// [`encode_table`](Self::encode_table), [`with_permissions`](Self::with_permissions) and
-    /// [`split_leaf`](Self::split_leaf) returned, with whatever accessed and dirty state the hardware added. The walker meets no others in its
-    /// tables, so this may leave out every check of what the format never writes.
+    /// [`split_leaf`](Self::split_leaf) returned, with the accessed and dirty state that the hardware added. The
+    /// tables contain no other words. So this may skip every check of words that the format never writes.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
         self.decode(level, bits)
@@ -129,9 +127,9 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// dirty on a leaf that becomes writable.
     fn with_permissions(&self, level: Level, bits: u64, flags: MappingFlags) -> u64;
 
-    /// The first of the leaves one level down that together mean what the leaf `bits` at `level`
-    /// means: same address, permissions, memory type, accessed and dirty state. The others follow by
-    /// adding [`address_bits`](Self::address_bits) of their offset. `level` is above the pages.
+    /// The leaf `bits` at `level`, split into leaves one level down: returns the first of them. Address, permissions,
+    /// memory type, accessed and dirty state stay. For each other leaf, the caller adds
+    /// [`address_bits`](Self::address_bits) of its offset. `level` is above the pages.
     fn split_leaf(&self, level: Level, bits: u64) -> u64;
 
     /// Whether the leaf `bits` has been accessed.
@@ -144,8 +142,8 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     /// VTTBR_EL2, or the EPTP.
     fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64;
 
-    /// The width of a VMID in bits. 16 where the address space is tagged by its root (EPT), so that
-    /// any number will do.
+    /// The width of a VMID in bits. 16 where the root tags the address space (EPT): every number
+    /// fits there.
     fn vmid_bits(&self) -> u32;
 
     /// Whether the guest's user mode may fetch instructions only from leaves that have `USER` beside
@@ -155,16 +153,16 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
         false
     }
 
-    /// The largest leaves that the machine can be trusted with. A table makes no larger ones, whatever
-    /// [policy](crate::NestedPageTable::with_leaf_policy) it is given. What the hardware has not is in the
-    /// [geometry](Self::geometry) already; this is for errata such as CVE-2018-12207.
+    /// The largest leaves that are safe on the machine, for errata such as CVE-2018-12207. A table makes no larger
+    /// leaves, whatever [policy](crate::NestedPageTable::with_leaf_policy) it is given. (The
+    /// [geometry](Self::geometry) already excludes leaves that the hardware does not have.)
     #[inline]
     fn leaf_policy(&self) -> LeafPolicy {
         LeafPolicy::HARDWARE
     }
 
-    /// Makes earlier stores to a table visible to the page walkers of all CPUs. A barrier at most,
-    /// no invalidation; does nothing where stores need none, and off the format's own target.
+    /// Makes earlier stores to a table visible to the page walkers of all CPUs. This is at most a barrier, never an
+    /// invalidation. It does nothing where stores need no barrier.
     #[inline]
     fn publish(&self) {}
 }
@@ -179,9 +177,9 @@ pub struct UpdateRules {
     /// Svvptc).
     pub fresh_needs_invalidation: bool,
     /// A mapping that gained permissions needs an invalidation. Where it does not (EPT), a stale
-    /// entry costs one fault that drops it.
+    /// translation causes one fault, and the fault removes it.
     pub raised_needs_invalidation: bool,
-    /// The hardware may set accessed and dirty bits in entries at any time, so that changes of
-    /// leaves have to be atomic read-modify-writes.
+    /// The hardware may set accessed and dirty bits in entries at any time. So every change of a leaf must be
+    /// an atomic read-modify-write.
     pub hardware_writes_entries: bool,
 }

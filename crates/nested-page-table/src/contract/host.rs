@@ -15,8 +15,7 @@ use crate::contract::invalidation::{Invalidation, InvalidationFailed};
 ///
 /// - [`frames`](Self::frames) returns the same source of frames at every call;
 /// - when [`invalidate`](Self::invalidate) returns `Ok`, every CPU that the request addresses has carried it
-///   out, and no walk that began before can still use what was removed: table frames are given back on the
-///   strength of that;
+///   out, and no earlier walk can still use a removed entry. The table then gives frames back;
 /// - `invalidate` does not call back into the table.
 pub unsafe trait TableHost {
     /// Where table frames come from.
@@ -25,20 +24,19 @@ pub unsafe trait TableHost {
     /// The source of table frames; the same one at every call.
     fn frames(&self) -> &Self::Frames;
 
-    /// Carries out `request`, and returns when **every CPU it addresses** has done so and no walk
-    /// that began before can still use what was removed.
+    /// Carries out `request`. Returns when **every CPU that it addresses** has done so, and no earlier walk can
+    /// still use a removed entry.
     ///
-    /// The stores to the tables come before the call, for this CPU. Before another CPU is asked to carry it
-    /// out, they have to be ordered before the question: by a release, or by what an interrupt to another
-    /// CPU takes anyway.
+    /// This CPU stored to the tables before the call. Make these stores visible before you signal another
+    /// CPU: by a release, or by the barrier that an interrupt to another CPU needs anyway.
     ///
-    /// Called with the table borrowed mutably; it must not call back into the table.
+    /// The table is borrowed mutably during the call: do not call back into it.
     ///
     /// # Errors
     ///
-    /// [`InvalidationFailed`]: a CPU could not do it. The table then gives nothing back and reports nothing. It
-    /// keeps what was to be invalidated pending, and asks again: in the next operation that needs it, at the
-    /// end of the next [`Edit`](crate::Edit), or when it is dropped.
+    /// [`InvalidationFailed`]: a CPU could not do it. The table then gives nothing back and reports nothing. The
+    /// request stays pending, and the table asks again: in the next operation that needs it, at the
+    /// end of the next [`Edit`](crate::Edit), or when the table is dropped.
     fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed>;
 }
 

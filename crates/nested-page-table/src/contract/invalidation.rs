@@ -1,4 +1,4 @@
-//! Invalidation as a value: what has to be forgotten, where, and why.
+//! Invalidation as a value: what CPUs must forget, which CPUs, and why.
 
 use core::fmt;
 
@@ -10,13 +10,13 @@ use crate::contract::level::Level;
 /// The address space whose cached translations an invalidation concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressSpaceId {
-    /// The VMID. Without meaning on x86, where EPT translations are tagged by the root.
+    /// The VMID. It has no meaning on x86, where the root tags EPT translations.
     pub vmid: u16,
     /// The register value that selects the table: hgatp, VTTBR_EL2, or the EPTP.
     pub root_register: u64,
 }
 
-/// Which CPUs have to forget.
+/// Which CPUs must forget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// The calling CPU only.
@@ -28,13 +28,13 @@ pub enum Scope {
 /// What happened to a mapping, from the mildest to the most severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
-    /// Absent became present. Only asked for where absent entries may be cached.
+    /// Absent became present. Requested only where absent entries may be cached.
     Fresh,
-    /// Permissions were added and none taken away: a CPU that has not forgotten faults once too
-    /// often, and does no harm.
+    /// Permissions were added and none was taken away. A CPU with a stale translation faults once without
+    /// need, and does no harm.
     Raised,
-    /// Access was taken away, or the address, the size or a table changed: a CPU that has not
-    /// forgotten can do harm.
+    /// Access was taken away, or the address, the size or a table changed. A CPU with a stale translation
+    /// can do harm.
     Removed,
 }
 
@@ -43,9 +43,9 @@ pub enum Change {
 pub struct InvalidatedRange {
     /// The guest-physical range.
     pub range: GuestPhysRange,
-    /// The level of every leaf concerned, where all are of one level and no table is.
+    /// The level of the changed leaves, if all have the same level and no table changed.
     pub level: Option<Level>,
-    /// Whether entries that point to tables changed too, so that cached table entries must go.
+    /// Whether entries that point to tables changed too. Then cached table entries must go.
     pub tables: bool,
     /// The most severe change in the range.
     pub change: Change,
@@ -118,7 +118,7 @@ impl Invalidation {
         request
     }
 
-    /// A request with one range, which has no meaning yet.
+    /// A request with one range, a placeholder.
     #[inline]
     pub(crate) fn unused(space: AddressSpaceId, scope: Scope) -> Self {
         let page = GuestPhysRange::block_at(GuestPhysAddr::ZERO, Level::PAGE_4K.shift());
