@@ -21,6 +21,8 @@ mod walk;
 pub use architecture::Architecture;
 pub use error::{Block, DeviceTreeError, StructureFault};
 pub use path::NodePath;
-pub use region::{Clipped, Finding, Idle, IdleReason, Ignored, IgnoredReason, Property, Region};
+pub use region::{
+    Clipped, Finding, Idle, IdleReason, Ignored, IgnoredReason, Memory, MemoryUse, Property, Region,
+};
 pub use selection::{Selection, WIDEST_ADDRESS_BITS};
 pub use tree::{DeviceTree, MAX_COMPARISONS, MAX_DEPTH, MAX_PATH_BYTES};

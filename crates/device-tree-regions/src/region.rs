@@ -228,6 +228,26 @@ impl fmt::Display for IgnoredReason {
     }
 }
 
+/// What the host uses memory for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemoryUse {
+    /// RAM.
+    Ram,
+    /// Set aside for something below `/reserved-memory`.
+    Reserved,
+}
+
+/// Memory of the host, as [`DeviceTree::visit_memory`](crate::DeviceTree::visit_memory) finds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory<'w> {
+    /// The node that describes the memory.
+    pub node: NodePath<'w>,
+    /// The addresses, neither aligned nor rounded.
+    pub range: HostPhysRange,
+    /// RAM or reserved.
+    pub memory_use: MemoryUse,
+}
+
 /// What [`DeviceTree::visit_regions`](crate::DeviceTree::visit_regions) reports.
 ///
 /// Exhaustive on purpose: a device that a consumer does not hear of is a device that does not work, or is within

@@ -5,7 +5,9 @@ use guest_addr::{HostPhysAddr, HostPhysRange};
 use crate::cells;
 use crate::path::NodePath;
 use crate::properties::Properties;
-use crate::region::{Clipped, Finding, Idle, IdleReason, Ignored, IgnoredReason, Property, Region};
+use crate::region::{
+    Clipped, Finding, Idle, IdleReason, Ignored, IgnoredReason, Memory, MemoryUse, Property, Region,
+};
 use crate::selection::Selection;
 use crate::translate::{self, BusRange, Untranslated};
 use crate::tree::DeviceTree;
@@ -69,6 +71,38 @@ impl DeviceTree<'_> {
                 device.visit_entries(&mut |finding: Finding<'_>| {
                     if let Finding::Region(region) = finding {
                         visit(region);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Calls `visit` with the host's memory: `reg` of every memory node (`device_type` is `memory`, or
+    /// a child of the root named so), and of every node below `/reserved-memory`.
+    ///
+    /// Nodes that are disabled, themselves or above, do not count, and neither does what does not
+    /// translate. Reserved memory may lie inside RAM or outside. A tree that a boot loader completes
+    /// may have no memory. Order and cost are those of [`visit_regions`](Self::visit_regions).
+    pub fn visit_memory(&self, mut visit: impl FnMut(Memory<'_>)) {
+        let selection = Selection::default().with_address_bits(u64::BITS);
+        self.visit_devices(&selection, |device| {
+            let is_reserved = device.is_below(b"reserved-memory");
+            let memory_use = match is_reserved {
+                true => MemoryUse::Reserved,
+                false => MemoryUse::Ram,
+            };
+            let Some(bus) = device.above.last().filter(|_| device.node.is_enabled) else {
+                return;
+            };
+            if is_reserved || device.is_memory() {
+                let reg = device.properties.reg;
+                device.visit_addresses(Property::Reg, reg, bus, &mut |finding: Finding<'_>| {
+                    if let Finding::Region(Region { node, range, .. }) = finding {
+                        visit(Memory {
+                            node,
+                            range,
+                            memory_use,
+                        });
                     }
                 });
             }
@@ -220,9 +254,19 @@ impl<'w> Device<'w> {
     }
 
     fn is_no_device(&self) -> bool {
+        self.node.is_no_device || self.is_memory()
+    }
+
+    /// Whether the child of the root with this name is above the node.
+    fn is_below(&self, name: &[u8]) -> bool {
+        let child = self.above.get(1);
+        child.is_some_and(|child| child.name == name)
+    }
+
+    fn is_memory(&self) -> bool {
         let mut parts = self.node.name.split(|&byte| byte == b'@');
         let is_named_memory = self.above.len() == 1 && parts.next() == Some(b"memory");
-        self.node.is_no_device || is_named_memory || self.properties.device_type() == b"memory"
+        is_named_memory || self.properties.device_type() == b"memory"
     }
 
     /// Only three cells tell memory from I/O.

@@ -213,6 +213,40 @@ fn windows_that_touch_are_joined() {
 }
 
 #[test]
+fn the_memory_of_the_host() {
+    let typed = Node::new("ram@1")
+        .text("device_type", "memory")
+        .cells("reg", &[0x8000_0000, 0x1000, 0x9000_0000, 0]);
+    let off = Node::new("memory@2")
+        .cells("reg", &[0xa000_0000, 0x1000])
+        .text("status", "disabled");
+    let named = Node::new("memory").cells("reg", &[0xb000_0000, 0x1000]);
+    let secure = Node::new("secure@80000000").cells("reg", &[0x8000_0000, 0x800]);
+    let reserved = Node::new("reserved-memory")
+        .bus(1, 1)
+        .cells("ranges", &[])
+        .child(secure)
+        .child(Node::new("pool").cells("size", &[0x1000]));
+    let device = Node::new("uart@1000").cells("reg", &[0x1000, 0x100]);
+    let root = Node::new("").bus(1, 1);
+    let root = [typed, off, named, reserved, device]
+        .into_iter()
+        .fold(root, Node::child);
+    let blob = flatten(&root);
+    let mut found = Vec::new();
+    DeviceTree::new(&blob).unwrap().visit_memory(|memory| {
+        let (node, range) = (memory.node.to_string(), memory.range.to_string());
+        found.push(format!("{node} {range} {:?}", memory.memory_use));
+    });
+    let expected = [
+        "/ram@1 0x80000000-0x80000fff Ram",
+        "/memory 0xb0000000-0xb0000fff Ram",
+        "/reserved-memory/secure@80000000 0x80000000-0x800007ff Reserved",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn names_need_not_be_text() {
     let mut blob = flatten(&Node::new("").child(Node::new("soc\n@\u{e9}")));
     let place = blob.windows(3).position(|bytes| bytes == b"soc").unwrap();

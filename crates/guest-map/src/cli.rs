@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use guest_addr::GuestPhysAddr;
+use guest_addr::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 
 use crate::architecture::Architecture;
 
@@ -65,6 +65,9 @@ pub(crate) struct Options {
     /// smallest usual one that holds all mappings
     #[arg(long, default_value = "auto")]
     pub(crate) mode: String,
+    /// Memory of the hypervisor, which no machine may reach; may be given several times
+    #[arg(long, value_name = "BASE:SIZE", value_parser = parse_host_range)]
+    pub(crate) hypervisor: Vec<HostPhysRange>,
     /// Refuse what would be a warning
     #[arg(long)]
     pub(crate) strict: bool,
@@ -81,14 +84,27 @@ pub(crate) enum OutputFormat {
 }
 
 fn parse_address(text: &str) -> Result<GuestPhysAddr, String> {
+    let number = parse_number(text).map(GuestPhysAddr::new);
+    number.ok_or_else(|| "not an address: write it like 0x8000_0000".into())
+}
+
+fn parse_host_range(text: &str) -> Result<HostPhysRange, String> {
+    let (base, size) = text
+        .split_once(':')
+        .ok_or("write base and size like 0x8000_0000:0x20_0000")?;
+    let numbers = parse_number(base).zip(parse_number(size));
+    let (base, size) = numbers.ok_or("base or size is no number: write it like 0x8000_0000")?;
+    HostPhysRange::from_start_size(HostPhysAddr::new(base), size)
+        .map_err(|_| "the size is 0, or the range runs past 2^64".into())
+}
+
+fn parse_number(text: &str) -> Option<u64> {
     let digits = text.replace('_', "");
-    let number = match digits
+    let hexadecimal = digits
         .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"))
-    {
-        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
-        None => digits.parse(),
-    };
-    let address = number.map(GuestPhysAddr::new);
-    address.map_err(|_| "not an address: write it like 0x8000_0000".into())
+        .or_else(|| digits.strip_prefix("0X"));
+    match hexadecimal {
+        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16).ok(),
+        None => digits.parse().ok(),
+    }
 }

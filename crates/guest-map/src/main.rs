@@ -12,6 +12,7 @@ mod dump;
 mod excluded;
 mod hardware_walk;
 mod host;
+mod host_memory;
 mod idle;
 mod near;
 mod plan;

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::describe::{Entry, describe};
 use crate::device_tree::Findings;
 use crate::excluded::reachable_excluded;
+use crate::host_memory::HostMemory;
 use crate::idle::idle_paths;
 use crate::problem::Fault;
 use crate::request::Request;
@@ -45,6 +46,15 @@ impl TableCost {
     }
 }
 
+/// What a plan is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'t> {
+    pub(crate) architecture: Architecture,
+    /// `None` for the first mode of the architecture that holds all mappings.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) memory: &'t HostMemory,
+}
+
 /// A configuration that was accepted.
 #[derive(Debug)]
 pub(crate) struct Planned<'r, 'a> {
@@ -58,8 +68,7 @@ pub(crate) struct Planned<'r, 'a> {
 }
 
 impl<'r, 'a> Planned<'r, 'a> {
-    /// Plans `request`, which was made from `config` and `findings`, for `mode`, or for the first
-    /// mode of `architecture` that holds all mappings.
+    /// Plans `request`, which was made from `config` and `findings`.
     ///
     /// # Errors
     ///
@@ -68,9 +77,13 @@ impl<'r, 'a> Planned<'r, 'a> {
         config: &'a Config<'a>,
         findings: &Findings,
         request: &'r mut Request<'a>,
-        architecture: Architecture,
-        mode: Option<Mode>,
+        target: Target<'_>,
     ) -> Result<Self, Vec<Fault>> {
+        let Target {
+            architecture,
+            mode,
+            memory,
+        } = target;
         let wide = request.too_wide(architecture, mode)?;
         let Request {
             regions,
@@ -100,10 +113,13 @@ impl<'r, 'a> Planned<'r, 'a> {
                 faults.extend(entries.flat_map(|entry| too_wide(&entry, mode, &hardware)));
             }
         }
+        let (misplaced, over) = memory.judge(plan.regions(), places);
+        faults.extend(misplaced);
         if !faults.is_empty() {
             return Err(faults);
         }
         let mut notes = warnings.clone();
+        notes.extend(over);
         notes.extend(findings.warnings.iter().cloned());
         notes.extend(idle_paths(config, findings, &plan));
         notes.extend(reachable_excluded(findings, &plan));

@@ -8,7 +8,8 @@ use crate::architecture::{Architecture, Hardware, Mode};
 use crate::cli::Options;
 use crate::config::Config;
 use crate::device_tree::{Findings, HostTree};
-use crate::plan::Planned;
+use crate::host_memory::HostMemory;
+use crate::plan::{Planned, Target};
 use crate::problem::{Failure, Fault, Problem, locate};
 use crate::request::Request;
 use crate::warning::Warning;
@@ -76,7 +77,13 @@ pub(crate) fn with_machines<R>(
             input.look_up_paths(tree.flatten(), architecture);
         }
     }
-    with_plans(&inputs, architecture, mode, |machines, more| {
+    let memory = HostMemory::of(tree.flatten().map(|host| host.tree), &options.hypervisor);
+    let target = Target {
+        architecture,
+        mode,
+        memory: &memory,
+    };
+    with_plans(&inputs, target, |machines, more| {
         problems.extend(more);
         if options.strict {
             problems.extend(machines.iter().flat_map(Machine::refused_warnings));
@@ -92,11 +99,10 @@ pub(crate) fn with_machines<R>(
 /// that is wrong with any of them.
 fn with_plans<R>(
     inputs: &[Input<'_>],
-    architecture: Architecture,
-    mode: Option<Mode>,
+    target: Target<'_>,
     use_plans: impl FnOnce(&[Machine<'_>], Vec<Problem>) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
-    let hardware = base_hardware(architecture)?;
+    let hardware = base_hardware(target.architecture)?;
     let requests = inputs.iter().map(|input| {
         let check_flags = |flags| hardware.check_flags(flags);
         Request::new(&input.config, &input.findings, check_flags)
@@ -105,7 +111,7 @@ fn with_plans<R>(
     let mut machines = Vec::new();
     let mut problems = Vec::new();
     for (input, request) in inputs.iter().zip(&mut requests) {
-        let planned = Planned::new(&input.config, &input.findings, request, architecture, mode);
+        let planned = Planned::new(&input.config, &input.findings, request, target);
         let mut faults = input.faults.clone();
         let file = input.file;
         match planned {

@@ -21,6 +21,10 @@ pub(crate) enum Code {
     DeviceTreeEntryClipped,
     /// A path gives the guest nothing.
     NothingPassedThrough,
+    /// RAM lies over memory that the host's device tree reserves.
+    OverReservedMemory,
+    /// RAM lies over the registers of an enabled device.
+    RamOverDevice,
     /// A key that means nothing here.
     UnknownKey,
     /// Two machines reach the same page of a device.
@@ -38,6 +42,8 @@ impl Code {
             Self::DeviceTreeEntryIgnored => "device-tree-entry-ignored",
             Self::DeviceTreeEntryClipped => "device-tree-entry-clipped",
             Self::NothingPassedThrough => "nothing-passed-through",
+            Self::OverReservedMemory => "over-reserved-memory",
+            Self::RamOverDevice => "ram-over-device",
             Self::UnknownKey => "unknown-key",
             Self::SharedDevice => "shared-device",
         }

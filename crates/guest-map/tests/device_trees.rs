@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{Folder, bus, config, device, plan_json, riscv_tree, with_property, with_text};
+use common::{
+    Answer, Folder, bus, config, device, plan_json, riscv_tree, run, with_property, with_text,
+};
 use dtoolkit::model::DeviceTreeNode;
 use serde_json::Value;
 
@@ -216,5 +218,86 @@ fn excluded_devices_are_looked_for_in_every_page() {
         ["/d@9020000", "window"],
     ]) {
         assert!(message.contains(path) && message.contains(by), "{message}");
+    }
+}
+
+/// 256 MiB of RAM at 0x80000000, 1 MiB of it reserved, and a device inside and outside.
+fn host_with_memory() -> Vec<DeviceTreeNode> {
+    let memory = device("memory@80000000", &[(0x8000_0000, 0x1000_0000)]);
+    let secure = device("secure@80000000", &[(0x8000_0000, 0x10_0000)]);
+    let mailbox = device("mailbox@88000000", &[(0x8800_0000, 0x1000)]);
+    let uart = device("uart@9000000", &[(0x900_0000, 0x1000)]);
+    vec![memory, bus("reserved-memory", vec![secure]), mailbox, uart]
+}
+
+fn on_host(memory: &str, devices: &str, options: &[&str]) -> Answer {
+    let folder = Folder::new();
+    let tree = folder.file("host.dtb", riscv_tree(host_with_memory()));
+    let options = [&["--dtb", &tree], options].concat();
+    run("plan", &config(memory, devices), &options)
+}
+
+#[test]
+fn ram_that_the_host_does_not_have() {
+    let refused = |memory: &str, parts: &[&str]| {
+        let lines = on_host(memory, "", &["--hypervisor", "0x8fe0_0000:0x20_0000"]).refused();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in ["vm.toml:5: memory_regions[0]"].iter().chain(parts) {
+            assert!(lines[0].contains(part), "{part} is not in {lines:?}");
+        }
+    };
+    let nowhere = "not-host-ram: the host has no RAM at 0x90000000-0x900fffff; its device tree has \
+                   RAM at 0x80000000-0x8fffffff";
+    refused(
+        "[0x8fd0_0000, 0x40_0000, 7, 1]",
+        &["over-hypervisor: host 0x8fe00000-0x8fffffff"],
+    );
+    refused("[0x9000_0000, 0x10_0000, 7, 1]", &[nowhere]);
+    refused("[0x9000_0000, 0x10_0000, 7, 2]", &[nowhere]);
+    refused(
+        "[0x900_0000, 0x1000, 7, 1]",
+        &["not-host-ram", "(/uart@9000000 is there)"],
+    );
+    on_host("[0x9000_0000, 0x10_0000, 7, 0]", "", &[]).accepted();
+    on_host("[0x8fe0_0000, 0x20_0000, 7, 1]", "", &["--strict"]).accepted();
+}
+
+#[test]
+fn ram_over_reserved_memory_or_a_device() {
+    let memory = "[0x800f_f000, 0x2000, 7, 1], [0x8700_0000, 0x200_0000, 7, 2]";
+    let answer = on_host(memory, "", &["--format", "json"]).json();
+    let found = warnings(&answer);
+    let codes: Vec<_> = found.iter().map(|(code, _)| *code).collect();
+    assert_eq!(
+        codes,
+        ["over-reserved-memory", "ram-over-device"],
+        "{found:?}"
+    );
+    assert!(found[0].1.contains("memory_regions[0]") && found[0].1.contains("/secure@80000000"));
+    assert!(found[1].1.contains("memory_regions[1]") && found[1].1.contains("/mailbox@88000000"));
+}
+
+#[test]
+fn passthrough_of_the_hosts_own_memory() {
+    let pass = |row: &str| on_host("", &format!("passthrough_addresses = [{row}]"), &[]);
+    pass("[0x8000_0000, 0x10_0000]").accepted();
+    let lines = pass("[0x800f_0000, 0x2_0000]").refused();
+    assert!(
+        lines[0].contains("passthrough-over-ram: host 0x80100000-0x8010ffff"),
+        "{lines:?}"
+    );
+    let paths = "passthrough_devices = [[\"/mailbox@88000000\"], [\"/uart@9000000\"]]";
+    on_host("", paths, &[]).accepted();
+    let lines = on_host("", paths, &["--hypervisor", "0x900_0000:1"]).refused();
+    assert!(
+        lines[0].contains("over-hypervisor: host 0x9000000-0x9000000"),
+        "{lines:?}"
+    );
+    for wrong in ["1", "1:0", "1:0x1_0000_0000_0000_0000", "a:1"] {
+        assert_eq!(
+            on_host("", "", &["--hypervisor", wrong]).status,
+            2,
+            "{wrong}"
+        );
     }
 }

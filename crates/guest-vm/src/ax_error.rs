@@ -60,7 +60,9 @@ fn map_kind(error: &MapError) -> AxErrorKind {
 
 fn plan_kind(errors: &[region_planner::PlanError<'_>]) -> AxErrorKind {
     match errors.first() {
-        Some(region_planner::PlanError::Overlap { .. }) => AxErrorKind::AlreadyExists,
+        Some(
+            region_planner::PlanError::Overlap { .. } | region_planner::PlanError::HostAlias { .. },
+        ) => AxErrorKind::AlreadyExists,
         _ => AxErrorKind::InvalidInput,
     }
 }

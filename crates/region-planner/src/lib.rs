@@ -14,6 +14,7 @@ mod class;
 mod conflicts;
 mod crossing;
 mod error;
+mod host_map;
 mod leaves;
 mod mapping;
 mod owned;
@@ -26,6 +27,7 @@ mod table_count;
 mod warning;
 
 pub use error::{OverlapReason, PlanError};
+pub use host_map::{HostMap, HostUse};
 pub use leaves::{Extent, LeafCounts};
 pub use mapping::Mapping;
 pub use plan::{Plan, plan};
