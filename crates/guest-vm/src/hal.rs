@@ -81,6 +81,10 @@ pub unsafe trait VmHal {
     /// Carries out `request` and returns when every CPU that it addresses has done so, and no walk
     /// that began before can still use what was removed.
     ///
+    /// This CPU stored to the tables before the call. Make these stores visible before you signal another
+    /// CPU: by a release, or by the barrier that an interrupt to another CPU needs anyway. Interrupt every CPU
+    /// that is inside the guest: it uses the old translation until it leaves.
+    ///
     /// # Errors
     ///
     /// [`InvalidationFailed`]: a CPU could not do it. Nothing that the request covers is given back; the
