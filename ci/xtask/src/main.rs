@@ -36,7 +36,7 @@ enum Command {
     Machine(machine::Options),
     /// Boot a real, unmodified guest on a test hypervisor
     Guest(guest::Options),
-    /// Check what publishing takes: the examples, each combination of features, and each package
+    /// Check what publishing takes: the examples, features, documentation and packages
     Release,
     /// Measure the page tables against each other and against the memory floor
     Bench(bench::Options),

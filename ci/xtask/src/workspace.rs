@@ -22,7 +22,12 @@ pub(crate) fn target_directory() -> Result<PathBuf, String> {
     Ok(metadata()?.target_directory.into_std_path_buf())
 }
 
-fn metadata() -> Result<Metadata, String> {
+/// What cargo knows about the packages of the workspace.
+///
+/// # Errors
+///
+/// When cargo does not say.
+pub(crate) fn metadata() -> Result<Metadata, String> {
     let metadata = MetadataCommand::new().no_deps().exec();
     metadata.map_err(|error| error.to_string())
 }

@@ -2,14 +2,14 @@
 
 use cargo_metadata::{Metadata, TargetKind};
 
-use super::metadata;
 use crate::process::{self, cargo};
 use crate::report::Tally;
+use crate::workspace;
 
 /// Runs every example; each counts as one.
-pub(crate) fn run() -> Tally {
+pub(super) fn run() -> Tally {
     let mut tally = Tally::default();
-    match metadata() {
+    match workspace::metadata() {
         Err(reason) => tally.fail(reason),
         Ok(metadata) => {
             for (package, example) in examples(&metadata) {
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_facade_are_found() {
-        let examples = examples(&metadata().unwrap());
+        let examples = examples(&workspace::metadata().unwrap());
         let names: Vec<&str> = examples
             .iter()
             .filter(|(package, _)| package == "nested-paging")

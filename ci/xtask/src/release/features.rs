@@ -1,8 +1,7 @@
 //! Every combination of features of every crate.
 
+use std::path::Path;
 use std::process::Command;
-
-use cargo_metadata::camino::Utf8Path;
 
 use super::kept;
 use crate::process::{self, cargo};
@@ -16,7 +15,7 @@ const VERSION: &str = "0.6.46";
 /// # Errors
 ///
 /// When a combination does not compile without warnings.
-pub(crate) fn check() -> Result<(), String> {
+pub(super) fn check() -> Result<(), String> {
     let tools = kept("tools")?;
     let program = tools.join("bin/cargo-hack");
     if !is_wanted_version(&program)
@@ -34,12 +33,12 @@ pub(crate) fn check() -> Result<(), String> {
     )
 }
 
-fn is_wanted_version(program: &Utf8Path) -> bool {
+fn is_wanted_version(program: &Path) -> bool {
     let version = process::output(Command::new(program).args(["hack", "--version"]));
     version.is_ok_and(|version| version.trim() == format!("cargo-hack {VERSION}"))
 }
 
-fn install(tools: &Utf8Path) -> Result<(), String> {
+fn install(tools: &Path) -> Result<(), String> {
     process::run(
         cargo()
             .args(["install", "--quiet", "--locked", "cargo-hack"])
