@@ -143,7 +143,7 @@ impl<'r, 'a> Planned<'r, 'a> {
         planned.chain(self.notes.iter().cloned())
     }
 
-    /// The regions that the hypervisor plays, by guest address.
+    /// The regions of emulated devices, by guest address.
     pub(crate) fn emulated(&self) -> impl Iterator<Item = &Region<'a>> {
         let regions = self.plan.regions().iter();
         regions.filter(|region| region.kind() == RegionKind::Emulated)

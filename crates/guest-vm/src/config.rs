@@ -29,7 +29,7 @@ pub struct VmConfig<'a, F> {
     pub memory_regions: Vec<MemoryRegion<'a>>,
     /// Devices that the guest drives itself.
     pub passthrough_regions: Vec<PassthroughRegion<'a>>,
-    /// Devices that the hypervisor plays: never mapped.
+    /// Emulated devices: never mapped.
     pub emulated_regions: Vec<EmulatedRegion<'a>>,
 }
 
@@ -160,8 +160,8 @@ pub struct PassthroughRegion<'a> {
     pub size: u64,
     /// What the guest may do, and the memory type.
     pub flags: MappingFlags,
-    /// Whether somebody wrote the region down, or a device tree has it: then it gives way to RAM
-    /// and emulated devices.
+    /// Whether the region was configured explicitly, or comes from a device tree. RAM and emulated devices
+    /// take precedence over a region from a device tree.
     pub origin: Origin,
 }
 
@@ -192,7 +192,7 @@ impl<'a> PassthroughRegion<'a> {
     }
 }
 
-/// A device that the hypervisor plays.
+/// An emulated device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct EmulatedRegion<'a> {

@@ -28,23 +28,23 @@ pub struct Plan<'r, 'a> {
 
 /// Turns regions into mappings.
 ///
-/// - **Rounding.** A region is grown to whole 4 KiB pages: its start is rounded down and its end is
+/// - **Rounding.** A region is extended to whole 4 KiB pages: its start is rounded down and its end is
 ///   rounded up. A region may end at the last byte of the space.
 /// - **Overlap.** Two regions with a common page must have the same kind, the same flags and the
-///   same guest minus host address; alloc regions count as equal in the last. Emulated regions may
-///   share pages with each other only. RAM regions whose *requested* bytes overlap are an error
-///   even when all that is equal.
-/// - **Device trees.** A region from a device tree is rounded and then loses the pages of all RAM and
-///   emulated regions, which may cut it into pieces or leave nothing of it. What is left obeys the rule
+///   same distance between guest and host address. (Alloc regions have no host address, and count as equal in
+///   it.) Emulated regions may share pages with each other only. RAM regions whose *requested* bytes overlap
+///   are always an error.
+/// - **Device trees.** A region from a device tree is rounded. Then it loses the pages of all RAM and
+///   emulated regions, which may cut it into pieces or remove it. The rest obeys the rule
 ///   above.
 /// - **Host pages.** A host page that is RAM (identical or reserved) and passed through at another guest
 ///   address is an error: the two would differ in memory type. A page that is passed through twice is
 ///   the warning [`Warning::HostAlias`]. Each mapping is named with one other at most.
-/// - **Merging.** Regions that overlap rightly, or touch, become one mapping when kind, flags and
-///   guest minus host address are equal. Emulated regions become no mapping.
+/// - **Merging.** Regions that overlap without an error, or touch, become one mapping if kind, flags and
+///   distance between guest and host address are equal. Emulated regions become no mapping.
 ///
-/// `regions` is sorted in place by guest address and then by input order, whether there is a plan or not;
-/// [`Region::index`] then tells where a region stood. O(n log n) for n regions: one sort, then a linear
+/// `regions` is sorted in place by guest address and then by input order, even if the plan fails.
+/// [`Region::index`] returns the original position. O(n log n) for n regions: one sort, then a linear
 /// pass that allocates nothing for each region. Device-tree regions cost up to three more
 /// passes of O(n log n).
 ///
@@ -56,11 +56,11 @@ pub struct Plan<'r, 'a> {
 /// - [`PlanError::GuestPastEnd`]: a region's guest bytes run past 2^64.
 /// - [`PlanError::HostPastEnd`]: a region's host bytes run past 2^64.
 /// - [`PlanError::PageOffset`]: guest and host address differ in their offset within a 4 KiB page.
-/// - [`PlanError::Overlap`]: two regions break the rule on overlap. Every such pair is reported. Only where
-///   more pairs overlap, rightly or wrongly, than four for each region and 4096 besides, each region
-///   that conflicts with earlier ones, in sorted order, is reported with one of those that it really
-///   overlaps, and RAM whose requested bytes overlap with one more at most. The list is thus linear
-///   in the number of regions, and so is the time it takes.
+/// - [`PlanError::Overlap`]: two regions break the rule on overlap. Every such pair is reported, with one limit:
+///   if more pairs overlap than four for each region plus 4096, each region that conflicts with
+///   earlier regions, in sorted order, is reported with one region that it really overlaps. RAM whose
+///   requested bytes overlap is reported with at most one more. So the list, and the time for it, is linear in the
+///   number of regions.
 /// - [`PlanError::HostAlias`]: RAM and a passthrough region lead to the same host page. Beside an overlap,
 ///   regions from device trees are not compared.
 /// - [`PlanError::WholeSpace`]: a mapping would be all 2^64 bytes.
@@ -182,11 +182,11 @@ impl<'r, 'a> Plan<'r, 'a> {
         self.regions
     }
 
-    /// What is planned as asked, but may not be what was meant: page exposure by mapping, then host pages
+    /// Warnings about a plan that may not be what the user meant: page exposure by mapping, then host pages
     /// that are passed through twice by mapping, then rounded RAM by region, each by ascending guest
     /// address.
     ///
-    /// They are computed while iterating, in time that is linear in all sources of all mappings.
+    /// The iterator computes them, in time that is linear in all sources of all mappings.
     pub fn warnings(&self) -> impl Iterator<Item = Warning<'_, 'a>> {
         let exposure = self.mappings().filter_map(Warning::of_mapping);
         let aliases = self.aliases.iter();

@@ -11,15 +11,15 @@ use crate::pages::Pages;
 /// What stands behind a region of guest-physical memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RegionKind {
-    /// RAM at the host address that equals the guest address, taken from the host's allocator.
+    /// RAM at the host address that equals the guest address, reserved in the host's allocator.
     Identical,
     /// RAM whose host frames are chosen later, not necessarily contiguous.
     Alloc,
-    /// RAM at the host address that equals the guest address, which nobody allocates.
+    /// RAM at the host address that equals the guest address, which the host's allocator does not have.
     Reserved,
     /// A device that the guest drives itself.
     Passthrough,
-    /// A device that the hypervisor plays: never mapped, so that every access traps.
+    /// An emulated device: never mapped, so every access traps.
     Emulated,
 }
 
@@ -53,17 +53,17 @@ impl fmt::Display for RegionKind {
 /// Who asked for a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
-    /// Somebody wrote the region down, with its addresses.
+    /// The region was configured explicitly, with its addresses.
     Explicit,
-    /// The region was derived from a device tree: it gives way to RAM and to emulated devices.
+    /// The region was derived from a device tree. RAM and emulated devices take precedence over it.
     DeviceTree,
 }
 
 /// A region of guest-physical memory as it was asked for, to the byte.
 ///
 /// The name is for messages and need not be unique. Nothing is checked before
-/// [`plan`](crate::plan()) sees the region, and flags are never judged here: whether a combination means
-/// anything is for [`MappingFlags::validate`].
+/// [`plan`](crate::plan()) sees the region. Flags are never checked here: [`MappingFlags::validate`] checks
+/// combinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Region<'a> {
     name: &'a str,
@@ -100,7 +100,7 @@ impl<'a> Region<'a> {
         Self::identity(name, RegionKind::Alloc, guest, length, flags)
     }
 
-    /// RAM at the host address that equals `guest` and that nobody allocates, `length` bytes.
+    /// RAM at the host address that equals `guest`, which the host's allocator does not have, `length` bytes.
     #[must_use]
     pub const fn reserved(
         name: &'a str,
@@ -111,7 +111,7 @@ impl<'a> Region<'a> {
         Self::identity(name, RegionKind::Reserved, guest, length, flags)
     }
 
-    /// A device that somebody named by its addresses, with [`MappingFlags::PASSTHROUGH`].
+    /// A device that was configured by its addresses, with [`MappingFlags::PASSTHROUGH`].
     #[must_use]
     pub const fn passthrough(
         name: &'a str,
@@ -145,7 +145,7 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// A device that the hypervisor plays, `length` bytes. It has neither host address nor flags.
+    /// An emulated device of `length` bytes. It has neither host address nor flags.
     #[must_use]
     pub const fn emulated(name: &'a str, guest: GuestPhysAddr, length: u64) -> Self {
         Self::identity(
@@ -271,7 +271,7 @@ impl<'a> Region<'a> {
         self.requested().map(Pages::around)
     }
 
-    /// Whether device-tree regions give way to this one: it is RAM or emulated.
+    /// Whether this region takes precedence over device-tree regions: it is RAM or emulated.
     #[inline]
     pub(crate) const fn owns_pages(&self) -> bool {
         !matches!(self.kind, RegionKind::Passthrough)
