@@ -42,7 +42,10 @@ pub(crate) fn enable(frames: &FramePool) {
     // What was cached in an earlier VMX operation may still be.
     // SAFETY: the processor is in VMX root operation; every one with EPT has INVEPT of all contexts.
     let outcome = unsafe { Instruction::InveptAll.execute() };
-    assert!(outcome.is_ok(), "the processor refuses INVEPT of all contexts");
+    assert!(
+        outcome.is_ok(),
+        "the processor refuses INVEPT of all contexts"
+    );
 }
 
 /// A frame that begins with the revision of VMX regions, and is zero otherwise.
