@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use device_tree_regions::{DeviceTree, Finding, Idle, IgnoredReason, NodePath, Region, Selection};
 use guest_addr::HostPhysRange;
 
-use crate::config::{Config, PathRow};
+use crate::architecture::Architecture;
+use crate::config::{Config, List, PathRow};
 use crate::idle::IdleCause;
 use crate::near::near_paths;
 use crate::problem::Fault;
@@ -43,7 +44,8 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Follows the paths of `config`. Addresses of more than `address_bits` bits are left out.
+    /// Follows the paths of `config`. Addresses that no mode of `architecture` can map to themselves are
+    /// left out. PCs have no device tree, so that a whole machine without one is a warning there.
     ///
     /// # Errors
     ///
@@ -51,14 +53,24 @@ impl Findings {
     pub(crate) fn of(
         config: &Config<'_>,
         host: Option<HostTree<'_>>,
-        address_bits: u32,
+        architecture: Architecture,
     ) -> Result<Self, Vec<Fault>> {
         let rows = || config.passed.iter().chain(&config.excluded);
         if rows().next().is_none() {
             return Ok(Self::default());
         }
         let Some(host) = host else {
-            return Err(rows().map(without_tree).collect());
+            let is_unknown = |row: &&PathRow<'_>| {
+                architecture == Architecture::X86_64 && row.place.list == List::GuestType
+            };
+            let faults: Vec<_> = rows()
+                .filter(|row| !is_unknown(row))
+                .map(without_tree)
+                .collect();
+            return match faults.is_empty() {
+                true => Ok(Self::of_unknown_machine()),
+                false => Err(faults),
+            };
         };
         let missing = missing_paths(rows(), host);
         if !missing.is_empty() {
@@ -71,8 +83,17 @@ impl Findings {
             passed.iter().map(String::as_str).collect(),
             excluded.iter().map(String::as_str).collect(),
         );
-        let selection = Selection::new(&passed, &excluded).with_address_bits(address_bits);
+        let bits = architecture.widest_identity_bits();
+        let selection = Selection::new(&passed, &excluded).with_address_bits(bits);
         Ok(Self::of_selection(config, host.tree, &selection))
+    }
+
+    fn of_unknown_machine() -> Self {
+        let message = "guest_type: all devices of the machine are passed through, and which those are is not \
+                       known without a device tree (--dtb)";
+        let mut findings = Self::default();
+        findings.warn(Code::NothingPassedThrough, "/".into(), message.into());
+        findings
     }
 
     fn of_selection(config: &Config<'_>, tree: DeviceTree<'_>, selection: &Selection<'_>) -> Self {

@@ -12,7 +12,7 @@ use crate::excluded::reachable_excluded;
 use crate::host_memory::HostMemory;
 use crate::idle::idle_paths;
 use crate::problem::Fault;
-use crate::request::Request;
+use crate::request::{PortDevice, Request};
 use crate::warning::{Code, Warning};
 
 /// What the page tables of a plan cost.
@@ -63,6 +63,8 @@ pub(crate) struct Planned<'r, 'a> {
     pub(crate) hardware: Hardware,
     pub(crate) plan: Plan<'r, 'a>,
     pub(crate) cost: TableCost,
+    /// The emulated devices that are I/O ports.
+    pub(crate) ports: &'r [PortDevice<'a>],
     /// The warnings that are not the planner's.
     notes: Vec<Warning>,
 }
@@ -88,6 +90,7 @@ impl<'r, 'a> Planned<'r, 'a> {
         let Request {
             regions,
             places,
+            ports,
             warnings,
             faults,
         } = request;
@@ -130,6 +133,7 @@ impl<'r, 'a> Planned<'r, 'a> {
             hardware,
             cost: TableCost::of(&plan, hardware.geometry()),
             plan,
+            ports,
             notes,
         })
     }

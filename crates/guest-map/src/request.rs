@@ -5,7 +5,8 @@ use guest_vm::MapType;
 use mapping_flags::{FlagsError, MappingFlags};
 use region_planner::Region;
 
-use crate::config::{Config, List, Place, Row, RowKind};
+use crate::architecture::Architecture;
+use crate::config::{Config, List, Place, Row, RowKind, no_ports, ports};
 use crate::describe::{Entry, describe};
 use crate::device_tree::Findings;
 use crate::problem::Fault;
@@ -17,17 +18,32 @@ pub(crate) struct Request<'a> {
     pub(crate) regions: Vec<Region<'a>>,
     /// Where each region was asked for.
     pub(crate) places: Vec<Place>,
+    /// Emulated devices that are I/O ports and touch no memory.
+    pub(crate) ports: Vec<PortDevice<'a>>,
     /// RAM with the flag `DEVICE`, which is left out.
     pub(crate) warnings: Vec<Warning>,
     /// Flags that make no sense.
     pub(crate) faults: Vec<Fault>,
 }
 
+/// An emulated device with its I/O ports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PortDevice<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+}
+
+/// The types of emulated devices that are I/O ports on x86: a console (a 16550, such as COM1) and the
+/// 8254 timer. axvm's device types are the same on all architectures, its addresses are not.
+const PORT_DEVICES: [u64; 2] = [0x2, 0x24];
+
 impl<'a> Request<'a> {
     /// `check_flags` says what the hardware can express.
     pub(crate) fn new(
         config: &'a Config<'_>,
         findings: &'a Findings,
+        architecture: Architecture,
         check_flags: impl Fn(MappingFlags) -> Result<(), FlagsError>,
     ) -> Self {
         let mut request = Self::default();
@@ -55,7 +71,15 @@ impl<'a> Request<'a> {
         };
         for row in &config.rows {
             add_found(&mut request, Some(row.place));
-            request.add_row(row, &check_flags);
+            match row.kind {
+                RowKind::Emulated { device_type }
+                    if architecture == Architecture::X86_64
+                        && PORT_DEVICES.contains(&device_type) =>
+                {
+                    request.add_ports(row);
+                }
+                _ => request.add_row(row, &check_flags),
+            }
         }
         add_found(&mut request, None);
         request
@@ -64,6 +88,23 @@ impl<'a> Request<'a> {
     fn add(&mut self, place: Place, region: Region<'a>) {
         self.regions.push(region);
         self.places.push(place);
+    }
+
+    fn add_ports(&mut self, row: &'a Row<'_>) {
+        let Row {
+            name, gpa, size, ..
+        } = row;
+        match ports(*gpa, *size) {
+            Some((first, last)) => self.ports.push(PortDevice { name, first, last }),
+            None => self.faults.push(Fault {
+                offset: row.place.offset as usize,
+                text: format!(
+                    "{} {name:?}: devices of types 0x2 and 0x24 are I/O ports on x86_64: {}",
+                    row.place,
+                    no_ports(*gpa, *size)
+                ),
+            }),
+        }
     }
 
     fn add_row(

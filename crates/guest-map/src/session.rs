@@ -105,7 +105,12 @@ fn with_plans<R>(
     let hardware = base_hardware(target.architecture)?;
     let requests = inputs.iter().map(|input| {
         let check_flags = |flags| hardware.check_flags(flags);
-        Request::new(&input.config, &input.findings, check_flags)
+        Request::new(
+            &input.config,
+            &input.findings,
+            target.architecture,
+            check_flags,
+        )
     });
     let mut requests: Vec<_> = requests.collect();
     let mut machines = Vec::new();
@@ -145,8 +150,7 @@ impl<'i> Input<'i> {
     }
 
     fn look_up_paths(&mut self, tree: Option<HostTree<'_>>, architecture: Architecture) {
-        let bits = architecture.widest_identity_bits();
-        match Findings::of(&self.config, tree, bits) {
+        match Findings::of(&self.config, tree, architecture) {
             Ok(findings) => self.findings = findings,
             Err(faults) => self.faults.extend(faults),
         }

@@ -25,6 +25,8 @@ pub(crate) enum Code {
     OverReservedMemory,
     /// RAM lies over the registers of an enabled device.
     RamOverDevice,
+    /// The hypervisor's machine profile chooses where a virtual device traps.
+    VirtualDeviceUnplaced,
     /// A key that means nothing here.
     UnknownKey,
     /// Two machines reach the same page of a device.
@@ -44,6 +46,7 @@ impl Code {
             Self::NothingPassedThrough => "nothing-passed-through",
             Self::OverReservedMemory => "over-reserved-memory",
             Self::RamOverDevice => "ram-over-device",
+            Self::VirtualDeviceUnplaced => "virtual-device-unplaced",
             Self::UnknownKey => "unknown-key",
             Self::SharedDevice => "shared-device",
         }

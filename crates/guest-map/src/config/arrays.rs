@@ -30,8 +30,10 @@ pub(crate) enum Value<'i> {
     Text(Cow<'i, str>),
     /// With the position in the list after its last element.
     Array(u32),
-    /// The same, of a table that is written in an array.
+    /// The same, of a table that is written in an array. Its keys stand among its values.
     Table(u32),
+    /// A key of a table, or a part of one with dots.
+    Key(Cow<'i, str>),
     Float,
     Boolean,
     Datetime,
@@ -196,6 +198,16 @@ impl EventReceiver for Arrays<'_> {
         }
     }
 
+    fn simple_key(&mut self, span: Span, encoding: Option<Encoding>, errors: &mut dyn ErrorSink) {
+        let open = self.open.last().and_then(|&open| self.nodes.get(open));
+        if open.is_some_and(|node| matches!(node.value, Value::Table(_))) {
+            let text = self.text.get(span.start()..span.end()).unwrap_or_default();
+            let mut key = Cow::Borrowed("");
+            Raw::new_unchecked(text, encoding, span).decode_key(&mut key, errors);
+            self.push(span, Value::Key(key));
+        }
+    }
+
     fn scalar(&mut self, span: Span, encoding: Option<Encoding>, errors: &mut dyn ErrorSink) {
         let value = self.decode(span, encoding, errors);
         if !self.open.is_empty() {
@@ -239,10 +251,10 @@ pub(crate) struct Element<'n, 'i> {
 }
 
 impl<'n, 'i> Element<'n, 'i> {
-    /// The elements of an array, none of anything else.
+    /// The elements of an array, or the keys and values of a table in turn; none of anything else.
     pub(crate) fn elements(&self) -> Elements<'n, 'i> {
         let end = match self.node.value {
-            Value::Array(end) => end as usize,
+            Value::Array(end) | Value::Table(end) => end as usize,
             _ => 0,
         };
         Elements {
@@ -265,6 +277,7 @@ impl<'n, 'i> Element<'n, 'i> {
             Value::Text(_) => "a string",
             Value::Array(_) => "an array",
             Value::Table(_) => "a table",
+            Value::Key(_) => "a key",
             Value::Float => "a float",
             Value::Boolean => "a boolean",
             Value::Datetime => "a date",

@@ -8,8 +8,10 @@ use toml::de::{DeTable, DeValue};
 use toml_parser::{Expected, ParseError};
 
 use super::arrays::{Arrays, Element, Integer, Value};
+use super::dialect::{Dialect, Of, machine_format};
+use super::references::References;
 use super::rows::Rows;
-use super::{Config, List};
+use super::{Config, List, PathRow, Place};
 use crate::problem::Fault;
 use crate::warning::{Code, Warning};
 
@@ -18,48 +20,85 @@ use crate::warning::{Code, Warning};
 enum Kind {
     Number,
     Text,
+    Boolean,
     Numbers,
     Rows(List),
+    /// `virtualized` or `passthrough`.
+    GuestType,
+    /// References to physical devices.
+    References(List),
+    Virtual,
 }
 
-const BASE: &[(&str, Kind)] = &[
-    ("id", Kind::Number),
-    ("name", Kind::Text),
-    ("vm_type", Kind::Number),
-    ("cpu_num", Kind::Number),
-    ("phys_cpu_ids", Kind::Numbers),
-    ("phys_cpu_sets", Kind::Numbers),
+/// A key that is known, what its value is, and the dialect that it belongs to.
+type Key = (&'static str, Kind, Of);
+
+const BASE: &[Key] = &[
+    ("id", Kind::Number, Of::Both),
+    ("name", Kind::Text, Of::Both),
+    ("vm_type", Kind::Number, Of::Classic),
+    ("guest_type", Kind::GuestType, Of::Axvmconfig),
+    ("cpu_num", Kind::Number, Of::Both),
+    ("phys_cpu_ids", Kind::Numbers, Of::Both),
+    ("phys_cpu_sets", Kind::Numbers, Of::Both),
 ];
 
-const KERNEL: &[(&str, Kind)] = &[
-    ("entry_point", Kind::Number),
-    ("kernel_path", Kind::Text),
-    ("kernel_load_addr", Kind::Number),
-    ("bios_path", Kind::Text),
-    ("bios_load_addr", Kind::Number),
-    ("dtb_path", Kind::Text),
-    ("dtb_load_addr", Kind::Number),
-    ("ramdisk_path", Kind::Text),
-    ("ramdisk_load_addr", Kind::Number),
-    ("image_location", Kind::Text),
-    ("cmdline", Kind::Text),
-    ("disk_path", Kind::Text),
-    ("memory_regions", Kind::Rows(List::MemoryRegions)),
+const KERNEL: &[Key] = &[
+    ("entry_point", Kind::Number, Of::Both),
+    ("kernel_path", Kind::Text, Of::Both),
+    ("kernel_load_addr", Kind::Number, Of::Both),
+    ("bios_path", Kind::Text, Of::Both),
+    ("bios_load_addr", Kind::Number, Of::Both),
+    ("dtb_path", Kind::Text, Of::Both),
+    ("dtb_load_addr", Kind::Number, Of::Both),
+    ("ramdisk_path", Kind::Text, Of::Both),
+    ("ramdisk_load_addr", Kind::Number, Of::Both),
+    ("image_location", Kind::Text, Of::Both),
+    ("cmdline", Kind::Text, Of::Both),
+    ("disk_path", Kind::Text, Of::Both),
+    ("enable_bios", Kind::Boolean, Of::AxvmconfigOptional),
+    ("boot_protocol", Kind::Text, Of::AxvmconfigOptional),
+    ("uefi_firmware_path", Kind::Text, Of::AxvmconfigOptional),
+    ("memory_regions", Kind::Rows(List::MemoryRegions), Of::Both),
 ];
 
-const DEVICES: &[(&str, Kind)] = &[
-    ("emu_devices", Kind::Rows(List::EmulatedDevices)),
-    ("passthrough_devices", Kind::Rows(List::PassthroughDevices)),
-    ("interrupt_mode", Kind::Text),
-    ("excluded_devices", Kind::Rows(List::ExcludedDevices)),
+const DEVICES: &[Key] = &[
+    (
+        "emu_devices",
+        Kind::Rows(List::EmulatedDevices),
+        Of::Classic,
+    ),
+    (
+        "passthrough_devices",
+        Kind::Rows(List::PassthroughDevices),
+        Of::Classic,
+    ),
+    ("interrupt_mode", Kind::Text, Of::Classic),
+    (
+        "excluded_devices",
+        Kind::Rows(List::ExcludedDevices),
+        Of::Classic,
+    ),
     (
         "passthrough_addresses",
         Kind::Rows(List::PassthroughAddresses),
+        Of::Classic,
     ),
+    (
+        "passthrough_ports",
+        Kind::Rows(List::PassthroughPorts),
+        Of::Classic,
+    ),
+    (
+        "passthrough",
+        Kind::References(List::Passthrough),
+        Of::Axvmconfig,
+    ),
+    ("disabled", Kind::References(List::Disabled), Of::Axvmconfig),
+    ("virtual", Kind::Virtual, Of::Axvmconfig),
 ];
 
-const SECTIONS: &[(&str, &[(&str, Kind)])] =
-    &[("base", BASE), ("kernel", KERNEL), ("devices", DEVICES)];
+const SECTIONS: &[(&str, &[Key])] = &[("base", BASE), ("kernel", KERNEL), ("devices", DEVICES)];
 
 /// The keys that a configuration cannot do without.
 const REQUIRED: &[(&str, &str)] = &[
@@ -77,6 +116,8 @@ impl<'i> Config<'i> {
             rows: Vec::new(),
             passed: Vec::new(),
             excluded: Vec::new(),
+            ports: Vec::new(),
+            virtual_devices: Vec::new(),
             warnings: Vec::new(),
         };
         if u32::try_from(text.len()).is_err() {
@@ -96,6 +137,7 @@ impl<'i> Config<'i> {
             arrays: &arrays,
             config,
             faults: Vec::new(),
+            dialect: Dialect::default(),
         };
         reader.read_sections(table.get_ref());
         (reader.config, reader.faults)
@@ -127,15 +169,20 @@ struct Reader<'n, 'i> {
     arrays: &'n Arrays<'i>,
     config: Config<'i>,
     faults: Vec<Fault>,
+    dialect: Dialect,
 }
 
-impl Reader<'_, '_> {
+impl<'i> Reader<'_, 'i> {
     fn fault(&mut self, span: Range<usize>, text: String) {
         let offset = span.start;
         self.faults.push(Fault { offset, text });
     }
 
     fn read_sections(&mut self, document: &DeTable<'_>) {
+        if let Some((name, _)) = document.get_key_value("machine") {
+            return self.faults.push(machine_format(name.span()));
+        }
+        self.find_dialect(document);
         for (name, value) in document {
             let known = SECTIONS
                 .iter()
@@ -159,14 +206,40 @@ impl Reader<'_, '_> {
                 self.fault(0..0, format!("[{section}] {key} is missing: add it"));
             }
         }
+        self.references().check_conflicts();
         // Tables are sorted by name; the rows go by kind.
         self.config.rows.sort_by_key(|row| row.place.list);
+        self.config.passed.sort_by_key(|row| row.place.list);
     }
 
-    fn read_section(&mut self, section: &str, keys: &[(&str, Kind)], table: &DeTable<'_>) {
+    fn find_dialect(&mut self, document: &DeTable<'_>) {
+        for (section, keys) in SECTIONS {
+            let table = document
+                .get(*section)
+                .and_then(|value| value.get_ref().as_table());
+            for (key, _) in table.into_iter().flatten() {
+                let known = keys.iter().find(|(known, ..)| known == key.get_ref());
+                if let Some((name, _, of)) = known {
+                    self.dialect.add(section, name, *of, key.span());
+                }
+            }
+        }
+        self.faults.extend(self.dialect.mixed());
+    }
+
+    fn references(&mut self) -> References<'_, 'i> {
+        References {
+            config: &mut self.config,
+            faults: &mut self.faults,
+        }
+    }
+
+    fn read_section(&mut self, section: &str, keys: &[Key], table: &DeTable<'_>) {
         for (key, value) in table {
-            let known = keys.iter().find(|(known, _)| known == key.get_ref());
-            let Some((known, kind)) = known else {
+            let known = keys.iter().find(|(known, ..)| known == key.get_ref());
+            let known = known
+                .filter(|(.., of)| *of != Of::AxvmconfigOptional || self.dialect.is_axvmconfig());
+            let Some((known, kind, _)) = known else {
                 self.unknown_key(section, key, value);
                 continue;
             };
@@ -185,7 +258,11 @@ impl Reader<'_, '_> {
                     }
                 }
                 Kind::Numbers => self.read_numbers(&name, value),
+                Kind::Boolean => self.read_boolean(&name, value),
                 Kind::Rows(list) => self.read_rows(*list, &name, value),
+                Kind::GuestType => self.read_guest_type(&name, value),
+                Kind::References(list) => self.read_references(*list, &name, value),
+                Kind::Virtual => self.read_virtual(&name, value),
             }
         }
     }
@@ -212,13 +289,17 @@ impl Reader<'_, '_> {
             self.fault(
                 span,
                 format!(
-                    "[{name}] is no section that is known, and might ask for a mapping: remove it"
+                    "[{name}] is no section of a format that is read, and might ask for a mapping: \
+                     correct it"
                 ),
             );
         } else if section == "devices" {
             self.fault(
                 span,
-                format!("[devices] {key} is not known, and might ask for a mapping: remove it"),
+                format!(
+                    "[devices] {key} is in neither format that is read, and might ask for a mapping: \
+                     correct it"
+                ),
             );
         } else {
             let message = format!("{name} means nothing here and is left out");
@@ -300,6 +381,52 @@ impl Reader<'_, '_> {
                     format!("{name}[{index}] is {written}: write a number from 0 to 2^64 - 1");
                 self.faults.push(Fault { offset, text });
             }
+        }
+    }
+
+    fn read_boolean(&mut self, name: &str, value: &Spanned<DeValue<'_>>) {
+        if value.get_ref().as_bool().is_none() {
+            let other = value.get_ref().type_str();
+            let text = format!("{name} is neither true nor false but of type {other}");
+            self.fault(value.span(), text);
+        }
+    }
+
+    /// `passthrough` passes the whole tree through.
+    fn read_guest_type(&mut self, name: &str, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref().as_str() {
+            Some("virtualized") => {}
+            Some("passthrough") => {
+                let place = Place {
+                    list: List::GuestType,
+                    index: 0,
+                    offset: value.span().start as u32,
+                };
+                let path = Cow::Borrowed("/");
+                self.config.passed.push(PathRow { place, path });
+            }
+            _ => self.fault(
+                value.span(),
+                format!("{name} is unknown: write \"virtualized\" or \"passthrough\""),
+            ),
+        }
+    }
+
+    fn read_references(&mut self, list: List, name: &str, value: &Spanned<DeValue<'_>>) {
+        let array = self.arrays.at(value.span().start);
+        match (array, value.get_ref()) {
+            (Some(array), _) => self.references().read_inline(list, &array),
+            (None, DeValue::Array(tables)) => self.references().read_tables(list, tables),
+            _ => drop(self.read_array(name, value)),
+        }
+    }
+
+    fn read_virtual(&mut self, name: &str, value: &Spanned<DeValue<'_>>) {
+        let array = self.arrays.at(value.span().start);
+        match (array, value.get_ref()) {
+            (Some(array), _) => self.references().read_virtual_inline(&array),
+            (None, DeValue::Array(tables)) => self.references().read_virtual_tables(tables),
+            _ => drop(self.read_array(name, value)),
         }
     }
 

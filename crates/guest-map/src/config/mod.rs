@@ -1,8 +1,12 @@
 //! A configuration file: what a virtual machine asks for.
 
 mod arrays;
+mod dialect;
 mod document;
+mod references;
 mod rows;
+
+pub(crate) use rows::{no_ports, ports};
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,10 +25,15 @@ pub(crate) struct Config<'i> {
     /// The rows with addresses: `memory_regions`, `passthrough_devices`, `passthrough_addresses`,
     /// `emu_devices`.
     pub(crate) rows: Vec<Row<'i>>,
-    /// The rows of `passthrough_devices` that are device-tree paths.
+    /// The device-tree paths to pass through: rows of `passthrough_devices`, or `guest_type` and
+    /// `passthrough`.
     pub(crate) passed: Vec<PathRow<'i>>,
-    /// `excluded_devices`.
+    /// `excluded_devices` or `disabled`.
     pub(crate) excluded: Vec<PathRow<'i>>,
+    /// `passthrough_ports`, as first and last port.
+    pub(crate) ports: Vec<(u16, u16)>,
+    /// `[[devices.virtual]]`, which the hypervisor's machine profile places.
+    pub(crate) virtual_devices: Vec<VirtualDevice>,
     /// Keys that mean nothing here.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -37,6 +46,11 @@ pub(crate) enum List {
     PassthroughAddresses,
     EmulatedDevices,
     ExcludedDevices,
+    PassthroughPorts,
+    /// `[base] guest_type`, which stands for one row.
+    GuestType,
+    Passthrough,
+    Disabled,
 }
 
 impl List {
@@ -48,6 +62,10 @@ impl List {
             Self::PassthroughAddresses => "passthrough_addresses",
             Self::EmulatedDevices => "emu_devices",
             Self::ExcludedDevices => "excluded_devices",
+            Self::PassthroughPorts => "passthrough_ports",
+            Self::GuestType => "guest_type",
+            Self::Passthrough => "passthrough",
+            Self::Disabled => "disabled",
         }
     }
 }
@@ -64,7 +82,10 @@ pub(crate) struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.list.key(), self.index)
+        match self.list {
+            List::GuestType => f.write_str(self.list.key()),
+            list => write!(f, "{}[{}]", list.key(), self.index),
+        }
     }
 }
 
@@ -100,4 +121,11 @@ pub(crate) enum RowKind {
 pub(crate) struct PathRow<'i> {
     pub(crate) place: Place,
     pub(crate) path: Cow<'i, str>,
+}
+
+/// A device that the hypervisor's machine profile places.
+#[derive(Debug)]
+pub(crate) struct VirtualDevice {
+    pub(crate) id: String,
+    pub(crate) model: String,
 }

@@ -44,6 +44,7 @@ impl<'i> Rows<'_, 'i> {
             (List::PassthroughDevices, 4 | 5) => self.read_device(&row),
             (List::PassthroughAddresses, 2) => self.read_addresses(&row),
             (List::EmulatedDevices, 6) => self.read_emulated(&row),
+            (List::PassthroughPorts, 2) => self.read_ports(&row),
             (List::ExcludedDevices, 1..) => self.read_excluded(place, element),
             (list, count) => {
                 let text = format!("{place} has {count} values: write {}", shape(list));
@@ -117,6 +118,19 @@ impl<'i> Rows<'_, 'i> {
         let (gpa, length) = (gpa?, length?);
         let name = Cow::Owned(row.place.to_string());
         self.push(row, name, [gpa, gpa, length], RowKind::Passthrough)
+    }
+
+    /// `[port, count]`
+    fn read_ports(&mut self, row: &Cells<'_, 'i>) -> Option<()> {
+        let (port, count) = (self.number(row, 0, "port"), self.number(row, 1, "count"));
+        let (port, count) = (port?, count?);
+        let ports = ports(port, count);
+        if ports.is_none() {
+            let text = format!("{}: {}", row.place, no_ports(port, count));
+            self.fault(row.place.offset, text);
+        }
+        self.config.ports.extend(ports);
+        Some(())
     }
 
     /// `[name, gpa, length, irq, type, [cfg...]]`
@@ -217,6 +231,17 @@ impl<'i> Rows<'_, 'i> {
     }
 }
 
+/// First and last of `count` I/O ports, which have 16 bits (Intel SDM volume 1, chapter "Input/Output").
+pub(crate) fn ports(port: u64, count: u64) -> Option<(u16, u16)> {
+    let last = port.checked_add(count.checked_sub(1)?)?;
+    Some((port.try_into().ok()?, last.try_into().ok()?))
+}
+
+/// What is wrong with numbers that are no ports.
+pub(crate) fn no_ports(port: u64, count: u64) -> String {
+    format!("{count:#x} I/O ports from {port:#x}: write at least one port, and none above 0xffff")
+}
+
 #[cold]
 fn not_a_number(row: &Cells<'_, '_>, element: &Element<'_, '_>, what: &str) -> String {
     let (row, written) = (row.describe(), element.as_written());
@@ -271,5 +296,7 @@ const fn shape(list: List) -> &'static str {
         List::PassthroughAddresses => "[gpa, length]",
         List::EmulatedDevices => "[name, gpa, length, irq, type, [configuration...]]",
         List::ExcludedDevices => "[\"/device/tree/path\"]",
+        List::PassthroughPorts => "[port, count]",
+        List::GuestType | List::Passthrough | List::Disabled => "{ path = \"/device/tree/path\" }",
     }
 }

@@ -32,6 +32,8 @@ pub(crate) fn write(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::R
         write_mapping(&mapping, digits, output)?;
     }
     write_emulated(planned, digits, output)?;
+    write_ports(planned, output)?;
+    write_virtual(planned, output)?;
     write_cost(planned, output)?;
     write_warnings(planned.warnings(), output)
 }
@@ -106,6 +108,34 @@ fn write_emulated(
             let (range, size) = (range(bytes, digits), size(bytes.size()));
             writeln!(output, "{range}  {size:>10}  {}", printable(region.name()))?;
         }
+    }
+    Ok(())
+}
+
+fn write_ports(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::Result<()> {
+    let passed = &planned.config.ports;
+    if planned.ports.is_empty() && passed.is_empty() {
+        return Ok(());
+    }
+    writeln!(output, "\nI/O ports: no guest memory")?;
+    for device in planned.ports {
+        let (first, last, name) = (device.first, device.last, printable(device.name));
+        writeln!(output, "{first:#06x}-{last:#06x}  {name}, emulated")?;
+    }
+    for (first, last) in passed {
+        writeln!(output, "{first:#06x}-{last:#06x}  passed through")?;
+    }
+    Ok(())
+}
+
+fn write_virtual(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::Result<()> {
+    let mut heading = Some("\nvirtual: the hypervisor's machine profile places them");
+    for device in &planned.config.virtual_devices {
+        if let Some(heading) = heading.take() {
+            writeln!(output, "{heading}")?;
+        }
+        let (id, model) = (printable(&device.id), printable(&device.model));
+        writeln!(output, "{INDENT}{id} ({model})")?;
     }
     Ok(())
 }
