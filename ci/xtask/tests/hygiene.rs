@@ -44,8 +44,22 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The tracked files that are text; one that is deleted and not yet committed is left out.
+/// The tracked files that are text; one that is deleted and not yet committed is left out. Without git they
+/// are all files that git would not ignore, since a machine that runs the tests need not have git.
 fn tracked_files() -> io::Result<Vec<File>> {
+    let paths = match git_files() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => files_below(&root(), "")?,
+        paths => paths?,
+    };
+    let read = |path: String| {
+        let text = fs::read_to_string(root().join(&path)).ok()?;
+        Some(File { path, text })
+    };
+    Ok(paths.into_iter().filter_map(read).collect())
+}
+
+/// What git tracks.
+fn git_files() -> io::Result<Vec<String>> {
     // Whoever made the clone, its list of files may be read.
     let output = Command::new("git")
         .args(["-c", "safe.directory=*", "ls-files", "-z"])
@@ -56,14 +70,37 @@ fn tracked_files() -> io::Result<Vec<File>> {
         return Err(io::Error::other(message));
     }
     let paths = String::from_utf8_lossy(&output.stdout).into_owned();
-    let read = |path: &str| {
-        let text = fs::read_to_string(root().join(path)).ok()?;
-        Some(File {
-            path: path.to_owned(),
-            text,
-        })
-    };
-    Ok(paths.split_terminator('\0').filter_map(read).collect())
+    Ok(paths.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// The files below `folder`, each with `prefix` before its name, without git's own and those that cargo builds.
+fn files_below(folder: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == ".git" || name == "target" || name.starts_with("target-") {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        match entry.file_type()?.is_dir() {
+            true => files.extend(files_below(&entry.path(), &format!("{path}/"))?),
+            false => files.push(path),
+        }
+    }
+    Ok(files)
+}
+
+#[test]
+fn without_git_the_same_files_are_found() {
+    let root = root();
+    let found = files_below(&root, "").unwrap();
+    assert!(found.iter().any(|path| path == "ci/xtask/tests/hygiene.rs"));
+    assert!(!found.iter().any(|path| path.starts_with("target/")));
+    let Ok(tracked) = git_files() else { return };
+    let is_there = |path: &&String| root.join(path).exists();
+    let mut missing = tracked.iter().filter(is_there);
+    assert_eq!(missing.find(|path| !found.contains(path)), None);
 }
 
 fn packages() -> cargo_metadata::Result<Vec<Package>> {
