@@ -23,6 +23,13 @@ pub(crate) unsafe fn hfence_gvma(_rs1: Option<u64>, _rs2: Option<u64>) {
 /// # Safety
 ///
 /// None: it does not return.
+pub(crate) unsafe fn fence_i() {
+    unavailable()
+}
+
+/// # Safety
+///
+/// None: it does not return.
 pub(crate) unsafe fn read_hgatp() -> u64 {
     unavailable()
 }

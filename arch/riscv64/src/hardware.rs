@@ -39,6 +39,17 @@ pub(crate) unsafe fn hfence_gvma(rs1: Option<u64>, rs2: Option<u64>) {
     }
 }
 
+/// FENCE.I.
+///
+/// # Safety
+///
+/// - The hart has Zifencei.
+#[inline]
+pub(crate) unsafe fn fence_i() {
+    // SAFETY: the instruction is legal by the caller's condition and changes no register.
+    unsafe { asm!(".insn i 0x0f, 1, x0, x0, 0", options(nostack)) }
+}
+
 /// hgatp.
 ///
 /// # Safety

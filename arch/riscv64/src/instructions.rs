@@ -45,6 +45,27 @@ impl Instruction {
     }
 }
 
+/// FENCE.I: fetches of this hart that come later see every store that this hart sees now. (Unprivileged
+/// Architecture, chapter "Zifencei".)
+///
+/// This is this hart's part of `VmHal::sync_instructions`. The instruction reaches no other hart, and
+/// the harts of one machine may keep old instructions: each hart that runs the guest executes it, after
+/// the stores and before it fetches them. To have the others do it, execute `FENCE RW, RW` here and
+/// call the SBI's `remote_fence_i` (RFENCE, FID 0).
+///
+/// # Panics
+///
+/// On a hosted operating system, and on other architectures.
+///
+/// # Safety
+///
+/// - The hart has Zifencei.
+#[inline]
+pub unsafe fn fence_i() {
+    // SAFETY: the caller keeps the same condition.
+    unsafe { hardware::fence_i() }
+}
+
 impl GStage {
     /// The most fences by address that a request is worth. One fence for the whole VMID takes the
     /// place of more.

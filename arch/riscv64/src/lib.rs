@@ -28,5 +28,5 @@ mod mode;
 
 pub use capabilities::Capabilities;
 pub use format::GStage;
-pub use instructions::Instruction;
+pub use instructions::{Instruction, fence_i};
 pub use mode::{Mode, ModeError, UnknownMode};

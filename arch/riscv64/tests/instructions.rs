@@ -5,7 +5,7 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use nested_page_table::{
     AddressSpaceId, Change, Format, InvalidatedRange, Invalidation, Level, Scope,
 };
-use nested_paging_riscv64::{Capabilities, GStage, Instruction, Mode};
+use nested_paging_riscv64::{Capabilities, GStage, Instruction, Mode, fence_i};
 
 fn format() -> GStage {
     GStage::new(Mode::Sv48x4, Capabilities::common()).unwrap()
@@ -129,6 +129,14 @@ fn a_hosted_program_that_executes_a_fence_ends_with_a_message() {
     let request = Invalidation::everything(space(), Scope::Local);
     // SAFETY: nothing is executed here.
     unsafe { format().invalidate(&request) };
+}
+
+#[test]
+#[should_panic = "nested-paging-riscv64 executes instructions on bare-metal RISC-V only"]
+#[expect(unsafe_code, reason = "the instructions are unsafe to execute")]
+fn a_hosted_program_that_synchronises_instructions_ends_with_a_message() {
+    // SAFETY: nothing is executed here.
+    unsafe { fence_i() };
 }
 
 #[test]

@@ -103,7 +103,8 @@ pub unsafe trait VmHal {
 
     /// Makes what was stored in `range` visible to instruction fetches of all CPUs. Called for
     /// memory that the guest may execute, after
-    /// [`clean_data_cache`](Self::clean_data_cache).
+    /// [`clean_data_cache`](Self::clean_data_cache). AArch64 and RISC-V need it: on RISC-V, `FENCE.I` on every
+    /// hart that runs the guest.
     fn sync_instructions(&self, range: HostPhysRange) {
         let _ = range;
     }

@@ -4,11 +4,9 @@
     reason = "implements `VmHal`, fences are instructions of HS-mode"
 )]
 
-use core::arch::asm;
-
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::guest_vm::GuestUse;
-use nested_paging::native::GStage;
+use nested_paging::native::{GStage, fence_i};
 use nested_paging::nested_page_table::{InvalidationFailed, Scope};
 use nested_paging::{HostPhysAddr, HostPhysRange, Invalidation, VmHal};
 use test_hypervisor_kit::{FramePool, GrantedMemory};
@@ -70,7 +68,7 @@ unsafe impl VmHal for Hal {
 
     fn sync_instructions(&self, _range: HostPhysRange) {
         // Other harts fence when they enter a guest.
-        // SAFETY: the instruction orders this hart's stores before its fetches.
-        unsafe { asm!("fence.i", options(nostack)) };
+        // SAFETY: every hart of QEMU's machine has Zifencei.
+        unsafe { fence_i() };
     }
 }
