@@ -6,6 +6,7 @@ mod bochs;
 mod cpio;
 mod cross;
 mod debian;
+mod encodings;
 mod guest;
 mod isa;
 mod libtest;
@@ -32,6 +33,8 @@ enum Command {
     Test,
     /// Build every library for the bare-metal targets
     Cross(cross::Options),
+    /// Compare the bare-metal instructions of the backends with the manuals' encodings
+    Encodings(encodings::Options),
     /// Boot a test hypervisor in an emulator and have its MMU walk our tables
     Machine(machine::Options),
     /// Boot a real, unmodified guest on a test hypervisor
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     match Command::parse() {
         Command::Test => test::run(&mut report),
         Command::Cross(options) => cross::run(&options, &mut report),
+        Command::Encodings(options) => encodings::run(&options, &mut report),
         Command::Machine(options) => machine::run(&options, &mut report),
         Command::Guest(options) => guest::run(&options, &mut report),
         Command::Release => release::run(&mut report),

@@ -2,6 +2,7 @@
 
 use crate::bench::guard;
 use crate::cross;
+use crate::encodings;
 use crate::guest;
 use crate::libtest::Results;
 use crate::machine;
@@ -18,6 +19,7 @@ pub(crate) fn run(report: &mut Report) {
     release::run(report);
     report.step("instructions", guard::run);
     cross::run(&cross::Options::default(), report);
+    encodings::run(&encodings::Options::default(), report);
     machine::run_all(report);
     guest::run_all(report);
 }
