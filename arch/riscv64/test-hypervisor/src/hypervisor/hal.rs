@@ -67,8 +67,9 @@ unsafe impl VmHal for Hal {
     }
 
     fn sync_instructions(&self, _range: HostPhysRange) {
-        // Other harts fence when they enter a guest.
         // SAFETY: every hart of QEMU's machine has Zifencei.
         unsafe { fence_i() };
+        let done = sbi::remote_fence_i(cpus::other_hart());
+        assert!(done, "the firmware did not synchronise the other hart");
     }
 }

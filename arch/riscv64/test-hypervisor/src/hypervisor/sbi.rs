@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the call is an instruction")]
 
 use core::arch::asm;
+use core::sync::atomic::{Ordering, fence};
 
 const RFENCE: u64 = 0x5246_4e43;
 const IPI: u64 = 0x0073_5049;
@@ -29,10 +30,21 @@ pub(crate) unsafe fn call(extension: u64, function: u64, arguments: [u64; 6]) ->
     error
 }
 
+/// Has `hart` execute FENCE.I, after every store of this hart so far. (Chapter "RFENCE Extension", function 0.)
+pub(crate) fn remote_fence_i(hart: u64) -> bool {
+    // FENCE RW, RW: the other hart sees the stores before it is asked.
+    fence(Ordering::SeqCst);
+    // SAFETY: a fence too many does no harm.
+    let error = unsafe { call(RFENCE, 0, [1, hart, 0, 0, 0, 0]) };
+    error == 0
+}
+
 /// Has `hart` execute HFENCE.GVMA for `size` bytes from `start` on, or for everything if both are 0,
 /// and waits for it. (Chapter "RFENCE Extension", function 3: addresses are not shifted.)
 pub(crate) fn remote_hfence_gvma_vmid(hart: u64, start: u64, size: u64, vmid: u16) -> bool {
     let arguments = [1, hart, start, size, u64::from(vmid), 0];
+    // FENCE RW, RW: the other hart sees the stores before it is asked.
+    fence(Ordering::SeqCst);
     // SAFETY: a fence too many does no harm.
     let error = unsafe { call(RFENCE, 3, arguments) };
     error == 0
