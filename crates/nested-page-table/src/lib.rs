@@ -30,3 +30,5 @@ pub use contract::policy::LeafPolicy;
 pub use read::statistics::Statistics;
 pub use read::visit::VisitedEntry;
 pub use table::NestedPageTable;
+#[cfg(feature = "watch")]
+pub use tree::watch;

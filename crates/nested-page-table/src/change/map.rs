@@ -1,6 +1,6 @@
 //! Mapping a range: survey and reserve first, then place what cannot fail.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
@@ -21,6 +21,7 @@ use crate::settle::release;
 use crate::tree::pass::{Found, Next, Seen};
 use crate::tree::slots::tables_below;
 use crate::tree::tables::{Table, Tables};
+use crate::tree::words::{self, Word};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Maps `guest` to the host memory from `host` on, with the largest leaves that alignment, the
@@ -95,7 +96,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
             unlink_empty(tables, gather, top, guest, &plan);
             release::carry_out(tables, gather).map_err(Unsettled::InvalidationFailed)?;
         }
-        fence(Ordering::Release);
+        words::release();
         place(tables, &mut reserve, top, guest, &plan);
         note_fresh(tables, gather, guest, frames > 0, &plan);
         Ok(())
@@ -110,7 +111,7 @@ fn fill_absent<F: Format, H: TableHost>(
     gather: &mut Gather,
     frames: &mut Reserve<'_, F, H>,
     level: Level,
-    entry: &AtomicU64,
+    entry: &Word,
     guest: GuestPhysRange,
     plan: &Plan,
 ) -> Result<(), MapError> {

@@ -1,6 +1,6 @@
 //! Mapping and unmapping single pages where that takes one store.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use guest_addr::{GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
@@ -13,6 +13,7 @@ use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::tree::retired::retired_word;
+use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
     /// Maps one page if its directory is remembered and its table there, its entry absent, and its flags
@@ -36,7 +37,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         let Some(attributes) = recent.attributes(host, flags) else {
             return false;
         };
-        if entry.load(Ordering::Relaxed) != format.absent() {
+        if entry.load() != format.absent() {
             return false;
         }
         entry.store(attributes | format.address_bits(host), Ordering::Release);
@@ -60,7 +61,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     pub(crate) fn retire_page(&mut self, guest: GuestPhysRange) -> Option<UnmappedLeaf> {
         let entry = self.page_leaf(guest)?;
         let format = &self.tables.format;
-        let bits = entry.swap(format.absent(), Ordering::AcqRel);
+        let bits = entry.swap(format.absent());
         entry.store(
             retired_word(format, Level::PAGE_4K, bits),
             Ordering::Relaxed,
@@ -99,7 +100,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
 
     /// The entry of one page, if there is a leaf in it.
     #[inline]
-    fn page_leaf(&self, guest: GuestPhysRange) -> Option<&AtomicU64> {
+    fn page_leaf(&self, guest: GuestPhysRange) -> Option<&Word> {
         if !is_page(guest) {
             return None;
         }

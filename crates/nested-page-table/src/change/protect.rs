@@ -1,7 +1,5 @@
 //! Changing the permissions of a range in place.
 
-use core::sync::atomic::AtomicU64;
-
 use guest_addr::GuestPhysRange;
 use mapping_flags::MappingFlags;
 
@@ -17,6 +15,7 @@ use crate::contract::level::Level;
 use crate::tree::pass::{Found, Next};
 use crate::tree::slots::tables_below;
 use crate::tree::tables::{Table, Tables};
+use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Gives every leaf in `guest` the permissions `permissions`, and nothing else: address, memory
@@ -177,7 +176,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     fn protect_leaves(
         &mut self,
         rewrite: &mut Rewrite<'_, F>,
-        words: &[AtomicU64],
+        words: &[Word],
         range: GuestPhysRange,
     ) {
         let Some(change) = rewrite.all(words) else {

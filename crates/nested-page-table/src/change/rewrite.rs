@@ -4,7 +4,7 @@
     reason = "reads entries that nobody writes with plain loads"
 )]
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use mapping_flags::MappingFlags;
 
@@ -12,7 +12,7 @@ use crate::contract::entry::Entry;
 use crate::contract::format::Format;
 use crate::contract::invalidation::Change;
 use crate::contract::level::Level;
-use crate::tree::words;
+use crate::tree::words::{self, Word};
 
 /// Entries that are compared at once: two cache lines.
 const CHUNK: usize = 16;
@@ -55,7 +55,7 @@ impl<'f, F: Format> Rewrite<'f, F> {
 
     /// Rewrites the leaves among `words` that differ and returns the most severe change.
     #[inline]
-    pub(crate) fn all(&mut self, words: &[AtomicU64]) -> Option<Change> {
+    pub(crate) fn all(&mut self, words: &[Word]) -> Option<Change> {
         if self.format.rules().hardware_writes_entries {
             words.iter().for_each(|word| self.one_of_two_writers(word));
             return self.worst.take();
@@ -70,17 +70,14 @@ impl<'f, F: Format> Rewrite<'f, F> {
     }
 
     #[inline(never)]
-    fn one_by_one(&mut self, words: &[AtomicU64]) {
+    fn one_by_one(&mut self, words: &[Word]) {
         words.iter().for_each(|word| self.one(word));
     }
 
     /// Rewrites the first of `chunks`, those in which every entry has the attributes of the last leaf, and
     /// returns the others, from the first on that is no such.
     #[inline]
-    fn chunks_like_the_last<'c>(
-        &mut self,
-        chunks: &'c [[AtomicU64; CHUNK]],
-    ) -> &'c [[AtomicU64; CHUNK]] {
+    fn chunks_like_the_last<'c>(&mut self, chunks: &'c [[Word; CHUNK]]) -> &'c [[Word; CHUNK]] {
         // Copies, which no store to an entry keeps from staying in registers.
         let (mask, wanted, flipped) = (self.attribute_bits, self.attributes, self.flipped);
         let mut count = 0;
@@ -92,7 +89,7 @@ impl<'f, F: Format> Rewrite<'f, F> {
             }
             if flipped != 0 {
                 for word in chunk {
-                    word.store(word.load(Ordering::Relaxed) ^ flipped, Ordering::Relaxed);
+                    word.store(word.load() ^ flipped, Ordering::Relaxed);
                 }
             }
             count += 1;
@@ -103,8 +100,8 @@ impl<'f, F: Format> Rewrite<'f, F> {
         chunks.get(count..).unwrap_or_default()
     }
 
-    fn one(&mut self, word: &AtomicU64) {
-        let old = word.load(Ordering::Relaxed);
+    fn one(&mut self, word: &Word) {
+        let old = word.load();
         if old & self.attribute_bits != self.attributes {
             let Some((new, change)) = self.judge(old) else {
                 return;
@@ -120,12 +117,10 @@ impl<'f, F: Format> Rewrite<'f, F> {
     }
 
     /// [`one`](Self::one), where the hardware may write to the entry meanwhile.
-    fn one_of_two_writers(&mut self, word: &AtomicU64) {
-        let old = word.load(Ordering::Relaxed);
+    fn one_of_two_writers(&mut self, word: &Word) {
+        let old = word.load();
         if let Some((_, change @ Some(_))) = self.judge(old) {
-            let update = |bits| Some(self.format.with_permissions(self.level, bits, self.flags));
-            // The closure never declines, so this never fails.
-            let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, update);
+            word.update(|bits| self.format.with_permissions(self.level, bits, self.flags));
             self.worst = self.worst.max(change);
         }
     }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "fills table frames before they are linked")]
 
 use core::mem;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 
@@ -17,7 +17,7 @@ use crate::settle::gather::Gather;
 use crate::tree::pass::Seen;
 use crate::tree::slots::slots;
 use crate::tree::tables::Tables;
-use crate::tree::words::{self, FRAME_WORDS};
+use crate::tree::words::{self, FRAME_WORDS, Word};
 
 /// What happens to the leaves in the range of an operation.
 pub(crate) trait Action {
@@ -75,9 +75,9 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         // First: should the host unwind, what is put back has to be published like everything else.
         self.gather.note_stored();
         let bits = if rules.break_before_make || rules.hardware_writes_entries {
-            entry.swap(self.tables().format.absent(), Ordering::AcqRel)
+            entry.swap(self.tables().format.absent())
         } else {
-            entry.load(Ordering::Relaxed)
+            entry.load()
         };
         if rules.break_before_make {
             self.settle_broken(seen, bits)?;
@@ -140,7 +140,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
 /// A leaf that was taken out, and returns should the host fail or unwind, so that this is dropped: as it
 /// was, which no CPU has to be told.
 struct Broken<'e> {
-    entry: &'e AtomicU64,
+    entry: &'e Word,
     bits: u64,
 }
 

@@ -169,7 +169,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
         let absent = format.absent();
         let mut cleared = absent;
         if A::REMEMBERS {
-            let bits = seen.entry.swap(absent, Ordering::AcqRel);
+            let bits = seen.entry.swap(absent);
             cleared = self
                 .action
                 .apply(format, seen.level, bits)

@@ -16,7 +16,7 @@ use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::settle::report::report_all;
 use crate::tree::pass::Next;
-use crate::tree::tables::{Table, Tables, load};
+use crate::tree::tables::{Table, Tables};
 
 /// Publishes stores, invalidates everything gathered in one batch, and only then sweeps what changed
 /// for retired entries: tables are given back. Where the invalidation fails, the batch stays pending.
@@ -83,7 +83,7 @@ fn settle<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &mut Gather) {
 }
 
 /// Forgets the notes of tables in all ranges that were gathered, and gives the tables back.
-#[inline(never)]
+#[inline]
 fn sweep_all<F: Format, H: TableHost>(tables: &Tables<F, H>, gather: &Gather) {
     for changed in gather.ranges() {
         sweep(tables, changed.range);
@@ -120,7 +120,7 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
     // Nothing present is left in the root, so that a walk which begins before the invalidation has
     // completed finds nothing afterwards.
     for entry in tables.entries(root) {
-        let table = table_of(tables, root.level, load(entry));
+        let table = table_of(tables, root.level, entry.load());
         let format = &tables.format;
         let note = match table {
             Some(address) => format.encode_note(Note::Table(address)),
@@ -178,7 +178,7 @@ fn release_below<F: Format, H: TableHost>(tables: &Tables<F, H>, table: Table) {
         return;
     };
     for entry in tables.entries(table) {
-        if let Some(address) = table_of(tables, table.level, load(entry)) {
+        if let Some(address) = table_of(tables, table.level, entry.load()) {
             release_table(tables, Table { address, level });
         }
     }

@@ -7,6 +7,7 @@
 //! | `slots`, `pass` | the entries that a range touches, in one table and in the tree |
 //! | `recent` | the directory and the flags of the last single page |
 //! | `retired` | notes in absent entries |
+//! | `watch` | a test sees each access before it happens (feature `watch`) |
 //!
 //! May name: `contract`.
 
@@ -15,4 +16,6 @@ pub(crate) mod recent;
 pub(crate) mod retired;
 pub(crate) mod slots;
 pub(crate) mod tables;
+#[cfg(feature = "watch")]
+pub mod watch;
 pub(crate) mod words;

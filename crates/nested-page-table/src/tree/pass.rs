@@ -1,7 +1,5 @@
 //! Going over the entries of a tree that translate a range: what every operation does.
 
-use core::sync::atomic::AtomicU64;
-
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 
 use crate::contract::entry::Entry;
@@ -10,7 +8,8 @@ use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
 use crate::tree::slots::slots;
-use crate::tree::tables::{Table, Tables, load};
+use crate::tree::tables::{Table, Tables};
+use crate::tree::words::Word;
 
 /// One entry on the way.
 pub(crate) struct Seen<'t> {
@@ -18,7 +17,7 @@ pub(crate) struct Seen<'t> {
     /// The part of the entry that was asked for, and whether it is the whole.
     pub(crate) portion: GuestPhysRange,
     pub(crate) is_whole: bool,
-    pub(crate) entry: &'t AtomicU64,
+    pub(crate) entry: &'t Word,
     /// The word that was found in the entry, and what it is.
     pub(crate) bits: u64,
     pub(crate) found: Found,
@@ -86,7 +85,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             let Some(entry) = entries.get(slot.index) else {
                 continue;
             };
-            let bits = load(entry);
+            let bits = entry.load();
             let found = self.find(level, bits);
             let seen = Seen {
                 level,

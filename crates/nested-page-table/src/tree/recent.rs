@@ -1,7 +1,5 @@
 //! What single pages were mapped in last, since the next page is mostly like it.
 
-use core::sync::atomic::AtomicU64;
-
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
@@ -10,6 +8,7 @@ use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::tree::tables::Tables;
+use crate::tree::words::Word;
 
 /// The directory that was used last, and the flags that a page was mapped with last.
 ///
@@ -53,7 +52,7 @@ impl Recent {
         &self,
         tables: &'t Tables<F, H>,
         address: GuestPhysAddr,
-    ) -> Option<&'t AtomicU64> {
+    ) -> Option<&'t Word> {
         if gib_of(address) != self.gib {
             return None;
         }

@@ -4,8 +4,6 @@
     reason = "turns the addresses of live tables into their entries"
 )]
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
 use mapping_flags::MappingFlags;
@@ -19,7 +17,7 @@ use crate::contract::mapping::Mapping;
 use crate::contract::policy::LeafPolicy;
 use crate::tree::pass::Found;
 use crate::tree::slots::span_of;
-use crate::tree::words::{self, FRAME_WORDS};
+use crate::tree::words::{self, FRAME_WORDS, Word};
 
 /// A table that is linked into the tree, or the root.
 ///
@@ -76,7 +74,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     /// The entries of a table.
     #[inline]
-    pub(crate) fn entries(&self, table: Table) -> &[AtomicU64] {
+    pub(crate) fn entries(&self, table: Table) -> &[Word] {
         let count = self.geometry().entries(table.level);
         // SAFETY: by the invariants of `Table` and `Tables` the table has `count` words that came
         // from these frames and stay out; private slices are made of unlinked frames only.
@@ -85,7 +83,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
     /// The entries of `table` that translate `range`, which lies in it.
     #[inline]
-    pub(crate) fn entries_of(&self, table: Table, range: &GuestPhysRange) -> &[AtomicU64] {
+    pub(crate) fn entries_of(&self, table: Table, range: &GuestPhysRange) -> &[Word] {
         let entries = self.entries(table);
         let first = index_among(entries, table.level, range.start());
         let last = index_among(entries, table.level, range.last());
@@ -93,8 +91,8 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 
     #[inline]
-    pub(crate) fn decode(&self, level: Level, entry: &AtomicU64) -> Entry {
-        self.format.decode_own(level, load(entry))
+    pub(crate) fn decode(&self, level: Level, entry: &Word) -> Entry {
+        self.format.decode_own(level, entry.load())
     }
 
     /// Follows tables down to the entry that ends the walk of `address`, and returns what `look` makes
@@ -122,7 +120,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         // A copy, which no load of an entry keeps from staying in registers.
         let format = self.format;
         let mut level = root;
-        let mut bits = load(self.root_entry(root, address)?);
+        let mut bits = self.root_entry(root, address)?.load();
         while let Some(below) = level.below() {
             let found = format.decode_own(level, bits);
             let Entry::Table(table) = found else {
@@ -130,7 +128,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             };
             level = below;
             let entry = self.entry_in_frame(table, level, address);
-            bits = load(entry);
+            bits = entry.load();
         }
         look(level, format.decode_own(level, bits))
     }
@@ -155,7 +153,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
     /// the input width.
     #[inline]
-    fn root_entry(&self, root: Level, address: GuestPhysAddr) -> Option<&AtomicU64> {
+    fn root_entry(&self, root: Level, address: GuestPhysAddr) -> Option<&Word> {
         let geometry = self.geometry();
         // SAFETY: as for `entries`.
         let entries = unsafe { words::live(self.frames(), self.root, geometry.root_entries()) };
@@ -175,7 +173,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         table: HostPhysAddr,
         level: Level,
         address: GuestPhysAddr,
-    ) -> &AtomicU64 {
+    ) -> &Word {
         let number = address.as_u64() >> self.geometry().shift(level);
         // SAFETY: as for `entries`; tables below the root are whole frames, as parts of a root are.
         let entries = unsafe { words::live_frame(self.frames(), table) };
@@ -195,7 +193,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         &self,
         range: GuestPhysRange,
         largest: Level,
-    ) -> (Table, Option<&AtomicU64>) {
+    ) -> (Table, Option<&Word>) {
         let differing = range.start().as_u64() ^ range.last().as_u64();
         let is_block =
             range.start().as_u64() & differing == 0 && differing.wrapping_add(1) & differing == 0;
@@ -207,7 +205,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             return (table, None);
         };
         while extent >> table.level.shift() == 0 {
-            match (self.find(table.level, load(entry)), table.level.below()) {
+            match (self.find(table.level, entry.load()), table.level.below()) {
                 (Found::Table(address), Some(level)) => {
                     table = Table { address, level };
                     entry = self.entry_in_frame(address, level, range.start());
@@ -255,15 +253,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
 
 /// [`Geometry::index`], for those who have the entries of the table, and need not ask for their number again.
 #[inline]
-fn index_among(entries: &[AtomicU64], level: Level, address: GuestPhysAddr) -> usize {
+fn index_among(entries: &[Word], level: Level, address: GuestPhysAddr) -> usize {
     (address.as_u64() >> level.shift()) as usize & entries.len().wrapping_sub(1)
-}
-
-/// What stands in an entry that may point to a table.
-///
-/// Relaxed: whoever reads has a reference to the table, and what its tables hold was written before
-/// that, so that the reader sees it. Readers beside a writer would need more.
-#[inline]
-pub(crate) fn load(entry: &AtomicU64) -> u64 {
-    entry.load(Ordering::Relaxed)
 }

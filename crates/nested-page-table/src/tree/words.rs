@@ -1,4 +1,7 @@
 //! The words of a table in host memory: the only place where the engine touches raw memory.
+//!
+//! Every access to a word of a live table is a method of [`Word`], and every ordering is an argument, or is
+//! named there. Tests watch them by the feature `watch`.
 #![expect(
     unsafe_code,
     reason = "tables are host memory that page walkers read concurrently"
@@ -7,14 +10,96 @@
 use core::hint;
 use core::ptr;
 use core::slice;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use guest_addr::HostPhysAddr;
 
 use crate::contract::frames::HostFrames;
+#[cfg(feature = "watch")]
+use crate::tree::watch::{Access, notify};
 
 /// The entries of a table of one frame.
 pub(crate) const FRAME_WORDS: usize = 512;
+
+/// An entry of a live table: one that page walkers may read, and change, at any time.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Word(AtomicU64);
+
+impl Word {
+    /// What stands in the entry.
+    ///
+    /// Relaxed: whoever reads has a reference to the table, and what its tables hold was written before that,
+    /// so that the reader sees it. Readers beside a writer would need more.
+    #[inline]
+    pub(crate) fn load(&self) -> u64 {
+        #[cfg(feature = "watch")]
+        notify(&Access::Load { word: self.place() });
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Writes `value` to the entry.
+    #[inline]
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        #[cfg(feature = "watch")]
+        notify(&Access::Store {
+            word: self.place(),
+            value,
+            order,
+        });
+        self.0.store(value, order);
+    }
+
+    /// Writes `value` to the entry, and returns what stood there until then: nothing that the hardware wrote is
+    /// lost.
+    #[inline]
+    pub(crate) fn swap(&self, value: u64) -> u64 {
+        let order = Ordering::AcqRel;
+        #[cfg(feature = "watch")]
+        notify(&Access::Swap {
+            word: self.place(),
+            value,
+            order,
+        });
+        self.0.swap(value, order)
+    }
+
+    /// Makes of the entry what `change` makes of it, in one step: nothing that the hardware wrote is lost.
+    #[inline]
+    pub(crate) fn update(&self, change: impl Fn(u64) -> u64) {
+        let mut expected = self.load();
+        loop {
+            let (value, order) = (change(expected), Ordering::AcqRel);
+            #[cfg(feature = "watch")]
+            notify(&Access::CompareExchange {
+                word: self.place(),
+                expected,
+                value,
+                order,
+            });
+            match self
+                .0
+                .compare_exchange_weak(expected, value, order, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(found) => expected = found,
+            }
+        }
+    }
+
+    #[cfg(feature = "watch")]
+    fn place(&self) -> *const u64 {
+        self.0.as_ptr()
+    }
+}
+
+/// Orders what was stored so far, to tables and elsewhere, before the stores that follow, of whatever order.
+#[inline]
+pub(crate) fn release() {
+    #[cfg(feature = "watch")]
+    notify(&Access::Fence);
+    fence(Ordering::Release);
+}
 
 /// The `count` entries of a live table: one that walkers may read and change.
 ///
@@ -24,14 +109,10 @@ pub(crate) const FRAME_WORDS: usize = 512;
 ///   `'a`.
 /// - For `'a` nobody holds a [`private`] slice of the same table.
 #[inline]
-pub(crate) unsafe fn live<H: HostFrames>(
-    frames: &H,
-    table: HostPhysAddr,
-    count: usize,
-) -> &[AtomicU64] {
+pub(crate) unsafe fn live<H: HostFrames>(frames: &H, table: HostPhysAddr, count: usize) -> &[Word] {
     // SAFETY: by the caller's first condition and the contract of `HostFrames::pointer` the memory
     // is valid for `count` words and aligned to 4 KiB; all access to it is atomic by the second.
-    unsafe { slice::from_raw_parts(frames.pointer(table).cast::<AtomicU64>().as_ptr(), count) }
+    unsafe { slice::from_raw_parts(frames.pointer(table).cast::<Word>().as_ptr(), count) }
 }
 
 /// The entries of a live table of one frame.
@@ -43,7 +124,7 @@ pub(crate) unsafe fn live<H: HostFrames>(
 pub(crate) unsafe fn live_frame<H: HostFrames>(
     frames: &H,
     table: HostPhysAddr,
-) -> &[AtomicU64; FRAME_WORDS] {
+) -> &[Word; FRAME_WORDS] {
     // SAFETY: as for `live`.
     unsafe { frames.pointer(table).cast().as_ref() }
 }
@@ -55,12 +136,14 @@ pub(crate) unsafe fn live_frame<H: HostFrames>(
 ///
 /// Nobody writes to the entries meanwhile: no CPU, and no page walker.
 #[inline]
-pub(crate) unsafe fn all_have<const N: usize>(
-    entries: &[AtomicU64; N],
-    mask: u64,
-    wanted: u64,
-) -> bool {
-    // SAFETY: an `AtomicU64` has the representation of a `u64`; page walkers read and, by the
+pub(crate) unsafe fn all_have<const N: usize>(entries: &[Word; N], mask: u64, wanted: u64) -> bool {
+    #[cfg(feature = "watch")]
+    for entry in entries {
+        notify(&Access::PlainLoad {
+            word: entry.place(),
+        });
+    }
+    // SAFETY: a `Word` has the representation of a `u64`; page walkers read and, by the
     // caller's condition, do not write, so that nothing races with plain loads.
     let words = unsafe { &*ptr::from_ref(entries).cast::<[u64; N]>() };
     let different = words.iter().fold(0, |bits, word| bits | (word ^ wanted));
@@ -84,6 +167,11 @@ pub(crate) unsafe fn private<H: HostFrames>(
     table: HostPhysAddr,
     count: usize,
 ) -> &mut [u64] {
+    #[cfg(feature = "watch")]
+    notify(&Access::Private {
+        first: frames.pointer(table).as_ptr().cast(),
+        count,
+    });
     // SAFETY: as for `live`; exclusive by the caller's second condition. Every bit pattern is a
     // `u64`, and a run that was handed out is allocated memory, so its unspecified contents may be
     // overwritten; readers of this slice read only what they wrote before.

@@ -44,6 +44,8 @@ fn variant<F: Format, R: Reference + Clone>(
         geometry,
         policy,
         absent: format.absent(),
+        rules: format.rules(),
+        decode: Box::new(move |level, bits| format.decode(level, bits)),
         check_flags: Box::new(move |flags| format.check_flags(flags)),
         // SAFETY: the box was just leaked; its owner below frees it after the table is gone.
         host: unsafe { &*host },

@@ -1,6 +1,7 @@
 //! Hosts that cannot invalidate, and callbacks that panic: nothing comes back early and nothing is lost.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags as F;
@@ -266,6 +267,61 @@ fn a_callback_that_panics_loses_no_leaf() {
                 assert_eq!(variant.host.take_violations(), []);
                 table.direct().unmap(range(0, BLOCK)).unwrap();
             }
+        }
+    });
+}
+
+/// Has the next invalidation panic.
+fn panic_once(variant: &Variant) {
+    let armed = AtomicBool::new(true);
+    variant.host.sabotage(move |_, _| {
+        assert!(
+            !armed.swap(false, Ordering::Relaxed),
+            "as the test wants it"
+        );
+    });
+}
+
+/// The change of a page that took one store was forgotten when the host unwound: the page could be mapped anew
+/// while CPUs still used its old translation.
+#[test]
+fn a_single_page_whose_invalidation_unwinds_stays_pending() {
+    everywhere(|variant, table| {
+        map_pages(table, 3);
+        remember(variant, table);
+        panic_once(variant);
+        let page = range(PAGE, PAGE);
+        let unmapped = catch_unwind(AssertUnwindSafe(|| table.direct().unmap(page)));
+        assert!(unmapped.is_err(), "the host did not panic");
+        let host = HostPhysAddr::new(5 * GIB);
+        table.direct().map(page, host, F::READ_WRITE).unwrap();
+        variant.host.machine().check();
+        assert_eq!(variant.host.take_violations(), []);
+    });
+}
+
+#[test]
+fn leaves_whose_invalidation_unwinds_are_reported_by_the_next_call() {
+    everywhere(|variant, table| {
+        for pages in REPORTED {
+            map_pages(table, 4);
+            remember(variant, table);
+            panic_once(variant);
+            let mut reported = Vec::new();
+            let mut report = |leaf| reported.push(leaf);
+            let guest = range(0, pages * PAGE);
+            let unmapped = catch_unwind(AssertUnwindSafe(|| {
+                table.direct().unmap_reporting(guest, &mut report)
+            }));
+            assert!(unmapped.is_err(), "the host did not panic");
+            table
+                .direct()
+                .unmap_reporting(range(GIB, PAGE), &mut report)
+                .unwrap();
+            assert_eq!(pages_of(&reported), mapped_pages(0..pages.min(4)));
+            variant.host.machine().check();
+            assert_eq!(variant.host.take_violations(), []);
+            table.direct().unmap(range(0, BLOCK)).unwrap();
         }
     });
 }

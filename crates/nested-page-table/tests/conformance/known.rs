@@ -419,3 +419,25 @@ fn a_leaf_is_reported_once() {
         report(0, 1024),
     ]);
 }
+
+/// A root of several frames counted as one.
+#[test]
+fn statistics_count_every_frame_that_is_out() {
+    for (variant, root_frames) in [
+        (RISCV("sv39x4", 0), 4),
+        (AARCH64("ipa40", 0), 2),
+        (AARCH64("ipa43", 0), 16),
+        (EPT("ept4", 0), 1),
+    ] {
+        let mut table = (variant.new_table)(variant.host).expect("a table");
+        assert_eq!(table.statistics().table_frames, root_frames);
+        let page = GuestPhysRange::from_start_size(GuestPhysAddr::new(GIB), PAGE).unwrap();
+        let mapped = table.direct().map(page, HostPhysAddr::new(0), F::READ);
+        mapped.unwrap();
+        let statistics = table.statistics();
+        let out = variant.host.simulated_frames().outstanding_count() as u64;
+        assert_eq!(statistics.table_frames, out);
+        assert_eq!(statistics.tables.iter().sum::<u64>(), out - root_frames + 1);
+        assert_eq!(statistics.mapped_bytes, PAGE);
+    }
+}

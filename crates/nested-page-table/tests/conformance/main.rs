@@ -20,6 +20,7 @@ mod operation;
 mod publishing;
 mod reference;
 mod strict;
+#[expect(dead_code, reason = "the watched test uses more of it")]
 mod variant;
 
 use proptest::test_runner::{Config, TestRunner};

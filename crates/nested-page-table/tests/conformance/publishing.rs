@@ -121,6 +121,23 @@ fn a_root_smaller_than_a_frame_has_nothing_behind_its_entries() {
     assert_eq!(led_to(&table, 0xff_f000), Some(host));
 }
 
+/// A frame beyond the output width, to which no entry could point, is as good as none, and goes back.
+#[test]
+fn a_frame_beyond_the_output_width_is_no_table() {
+    let memory = Arc::new(SparseMemory::new());
+    let wide = *table(&memory).format();
+    // Room for the root and for the first table. The allocator leaves gaps.
+    let geometry = Geometry::new(&[9, 9, 9], Level::BLOCK_2M, 14).unwrap();
+    let memory = Arc::new(SparseMemory::new());
+    let mut table = table_in(wide.with_geometry(geometry), &memory);
+    let out = table.host().frames.outstanding();
+    assert_eq!(out, [HostPhysAddr::ZERO], "the root");
+    let (host, flags) = (HostPhysAddr::new(0x1000), MappingFlags::READ_WRITE);
+    let mapped = table.map(range(0, 0x1000), host, flags);
+    assert_eq!(mapped, Err(MapError::OutOfMemory { frames: 2 }));
+    assert_eq!(table.host().frames.outstanding(), out);
+}
+
 /// Every edit that stored something ends with a barrier, and every invalidation comes after one.
 #[test]
 fn stores_are_published_before_anybody_relies_on_them() {

@@ -5,8 +5,8 @@ use core::ops::ControlFlow;
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{
-    Edit, Entry, Format, Geometry, InvalidationFailed, LeafPolicy, MapError, Mapping,
-    NestedPageTable, ProtectError, UnmapError, UnmappedLeaf, Unsettled,
+    Edit, Entry, Format, Geometry, InvalidationFailed, LeafPolicy, Level, MapError, Mapping,
+    NestedPageTable, ProtectError, Statistics, UnmapError, UnmappedLeaf, Unsettled, UpdateRules,
 };
 use simulated_host::SimulatedHost;
 
@@ -18,6 +18,8 @@ pub(crate) struct Variant {
     pub(crate) policy: LeafPolicy,
     /// What an absent entry contains.
     pub(crate) absent: u64,
+    pub(crate) rules: UpdateRules,
+    pub(crate) decode: Box<dyn Fn(Level, u64) -> Entry>,
     pub(crate) check_flags: Box<dyn Fn(MappingFlags) -> Result<(), FlagsError>>,
     pub(crate) host: &'static SimulatedHost,
     pub(crate) reference: Box<dyn Enumerate>,
@@ -76,6 +78,8 @@ pub(crate) trait Table {
     fn direct(&mut self) -> &mut dyn Operations;
     fn mappings(&self) -> Vec<Mapping>;
     fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping>;
+    fn root(&self) -> HostPhysAddr;
+    fn statistics(&self) -> Statistics;
     fn root_register(&self) -> u64;
     /// What each table below the root translates.
     fn tables(&self) -> Vec<GuestPhysRange>;
@@ -166,6 +170,14 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
         let host = mapping.and_then(|mapping| mapping.host_of(address));
         assert_eq!(self.host_of(address), host, "{address}");
         mapping
+    }
+
+    fn statistics(&self) -> Statistics {
+        NestedPageTable::statistics(self)
+    }
+
+    fn root(&self) -> HostPhysAddr {
+        NestedPageTable::root(self)
     }
 
     fn root_register(&self) -> u64 {
