@@ -100,6 +100,7 @@ impl fmt::Display for Ignored<'_> {
 
 /// An entry that the windows of a bus translate in part: [`Region::range`] has what they hold.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Clipped<'w> {
     /// What is left. The region has been reported as [`Finding::Region`].
     pub region: Region<'w>,
@@ -128,6 +129,7 @@ impl fmt::Display for Clipped<'_> {
 
 /// A selected node that contributes nothing.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Idle<'w> {
     /// The node.
     pub node: NodePath<'w>,
@@ -239,6 +241,7 @@ pub enum MemoryUse {
 
 /// Memory of the host, as [`DeviceTree::visit_memory`](crate::DeviceTree::visit_memory) finds it.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Memory<'w> {
     /// The node that describes the memory.
     pub node: NodePath<'w>,
@@ -253,7 +256,6 @@ pub struct Memory<'w> {
 /// Exhaustive on purpose: a device that a consumer does not hear of is a device that does not work, or is within
 /// reach.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub enum Finding<'w> {
     /// A region of a device that is passed through.
     Region(Region<'w>),

@@ -68,7 +68,7 @@ fn lines(root: &Node) -> Vec<String> {
             }
             Finding::Clipped(clipped) => clipped.to_string(),
             Finding::Ignored(ignored) => ignored.to_string(),
-            _ => return,
+            Finding::Idle(_) => return,
         });
     });
     lines

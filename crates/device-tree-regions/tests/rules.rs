@@ -230,7 +230,6 @@ fn passed_facts(tree: &DeviceTree<'_>, selection: &Selection<'_>) -> Vec<Fact> {
                 ignored.property.name(),
                 ignored.index,
             ),
-            other => Fact::Idle("unknown".into(), format!("{other:?}")),
         });
     });
     facts.sort();

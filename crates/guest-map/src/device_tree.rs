@@ -118,7 +118,6 @@ impl Findings {
                 let (node, message) = (ignored.node.to_string(), ignored.to_string());
                 findings.warn(Code::DeviceTreeEntryIgnored, node, message);
             }
-            _ => {}
         });
         findings.regions.sort_by_key(|region| region.row);
         tree.visit_excluded_regions(selection, |region| {
