@@ -117,9 +117,12 @@ fn vm_config<'a, F: Walkable>(planned: &Planned<'_, 'a>, format: F, vmid: u16) -
 fn ram<'a>(region: &Region<'a>, map_type: MapType) -> MemoryRegion<'a> {
     let (name, gpa, size) = (region.name(), region.guest(), region.length());
     let flags = region.flags().bits().into();
-    MemoryRegion::new(name, gpa, size, flags, map_type)
-        .with_population(Population::OnFirstUse)
-        .with_kept_contents()
+    let region = MemoryRegion::new(name, gpa, size, flags, map_type);
+    match map_type {
+        MapType::Alloc => region.with_population(Population::OnFirstUse),
+        MapType::Identical => region.with_kept_contents(),
+        MapType::Reserved => region,
+    }
 }
 
 /// Puts addresses behind a mapping whose memory would be allocated on first use.

@@ -5,16 +5,17 @@ use alloc::vec::Vec;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
 use mapping_flags::MappingFlags;
-use nested_page_table::{
-    Format, LeafPolicy, MapError, NestedPageTable, NewTableError, ProtectError, UnmapError,
-};
+use nested_page_table::{Format, LeafPolicy, MapError, NestedPageTable, ProtectError, UnmapError};
 
 use crate::channel::MappedChannel;
 use crate::error::VmError;
+use crate::fault_statistics::FaultStatistics;
 use crate::guest_use::{GuestUse, HostMemoryKind};
 use crate::hal::{HalTableHost, VmHal};
 use crate::region::{Backing, Region};
 use crate::region_map::RegionMap;
+use crate::setup_error::SetupError;
+use crate::vmid_claim::VmidClaim;
 
 /// What the machine's lock protects.
 ///
@@ -28,6 +29,9 @@ use crate::region_map::RegionMap;
 pub(crate) struct AddressSpace<F: Format, H: VmHal> {
     pub(crate) hal: Arc<H>,
     pub(crate) table: NestedPageTable<F, HalTableHost<H>>,
+    /// Dropped after the table, which invalidates the VMID when it is dropped.
+    _vmid: VmidClaim<H>,
+    pub(crate) faults: FaultStatistics,
     pub(crate) regions: RegionMap,
     /// What `alloc_memory_region_at` gave.
     pub(crate) reservations: Vec<HostPhysRange>,
@@ -44,12 +48,16 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         vmid: u16,
         policy: LeafPolicy,
         hal: H,
-    ) -> Result<Self, NewTableError> {
+    ) -> Result<Self, SetupError<'static>> {
         let hal = Arc::new(hal);
-        let table = NestedPageTable::new(format, vmid, HalTableHost(Arc::clone(&hal)))?;
+        let claim = VmidClaim::new(&hal, vmid).ok_or(SetupError::VmidInUse { vmid })?;
+        let table = NestedPageTable::new(format, vmid, HalTableHost(Arc::clone(&hal)))
+            .map_err(SetupError::Table)?;
         Ok(Self {
             hal,
             table: table.with_leaf_policy(policy),
+            _vmid: claim,
+            faults: FaultStatistics::default(),
             regions: RegionMap::default(),
             reservations: Vec::new(),
             channels: Vec::new(),

@@ -13,7 +13,7 @@ use crate::setup_error::SetupError;
 impl From<VmError> for AxErrorKind {
     fn from(error: VmError) -> Self {
         match error {
-            VmError::Range(_) => Self::InvalidInput,
+            VmError::Range(_) | VmError::NoAccess { .. } => Self::InvalidInput,
             VmError::Map(reason) => map_kind(&reason),
             VmError::Unmap(UnmapError::OutOfMemory { .. })
             | VmError::Protect(ProtectError::OutOfMemory { .. })
@@ -34,13 +34,14 @@ impl From<VmError> for AxErrorKind {
     }
 }
 
-/// An overlap of regions is `AlreadyExists`, a missing frame `NoMemory`, host memory that is not granted
+/// An overlap of regions and a VMID in use are `AlreadyExists`, a missing frame `NoMemory`, host memory that is not granted
 /// `PermissionDenied`, all else `InvalidInput`.
 impl From<SetupError<'_>> for AxErrorKind {
     fn from(error: SetupError<'_>) -> Self {
         match error {
             SetupError::Flags { .. } => Self::InvalidInput,
             SetupError::Plan(errors) => plan_kind(&errors),
+            SetupError::VmidInUse { .. } => Self::AlreadyExists,
             SetupError::Table(NewTableError::OutOfMemory { .. }) => Self::NoMemory,
             SetupError::Table(_) => Self::InvalidInput,
             SetupError::Region { reason, .. } => reason.into(),

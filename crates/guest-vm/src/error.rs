@@ -3,6 +3,7 @@
 use core::fmt;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange, RangeError};
+use mapping_flags::MappingFlags;
 use nested_page_table::{InvalidationFailed, MapError, ProtectError, UnmapError};
 
 use crate::guest_use::GuestUse;
@@ -36,6 +37,13 @@ pub enum VmError {
         requested: GuestPhysRange,
         /// The first channel in it.
         channel: GuestPhysRange,
+    },
+    /// A fault came without the access that the guest tried.
+    NoAccess {
+        /// Where the guest faulted.
+        address: GuestPhysAddr,
+        /// The flags that were given: none of `READ`, `WRITE` and `EXECUTE`.
+        access: MappingFlags,
     },
     /// The host does not let the guest have the memory: [`VmHal::grants`](crate::VmHal::grants)
     /// refused.
@@ -95,6 +103,10 @@ impl fmt::Display for VmError {
             Self::IvcChannelInRange { requested, channel } => write!(
                 f,
                 "guest range {requested} touches the IVC channel at {channel}: release it first"
+            ),
+            Self::NoAccess { address, access } => write!(
+                f,
+                "a fault at {address} by {access}: none of READ, WRITE and EXECUTE"
             ),
             Self::NotGranted { range, r#use } => {
                 write!(f, "the host does not grant {range} as {}", r#use)

@@ -34,6 +34,19 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         address: GuestPhysAddr,
         access: MappingFlags,
     ) -> Result<FaultOutcome, VmError> {
+        let outcome = self.resolve_fault(address, access);
+        self.faults.count(address, &outcome);
+        outcome
+    }
+
+    fn resolve_fault(
+        &mut self,
+        address: GuestPhysAddr,
+        access: MappingFlags,
+    ) -> Result<FaultOutcome, VmError> {
+        if !access.intersects(MappingFlags::ACCESS) {
+            return Err(VmError::NoAccess { address, access });
+        }
         let access = self.needed_flags(access);
         if let Some(leaf) = self.table.translate(address) {
             return self.handle_present(&leaf, access);

@@ -34,24 +34,26 @@ impl<'a, A: HostFrames> FrameRun<'a, A> {
         })
     }
 
-    pub(crate) const fn base(&self) -> HostPhysAddr {
-        self.base
-    }
-
     pub(crate) fn range(&self) -> Result<HostPhysRange, RangeError> {
         HostPhysRange::from_start_size(self.base, self.frames.saturating_mul(PAGE_SIZE_4K))
     }
 
-    /// Leaves the frames to the page table, which now leads to them.
-    pub(crate) fn hand_over(self) {
-        mem::forget(self);
+    /// Leaves the frames to whoever `map` makes known to, or gives them back if it returns an error.
+    ///
+    /// Should `map` unwind, nobody can tell whether a table leads to the frames: they stay out.
+    pub(crate) fn hand_over_to<E>(
+        self,
+        map: impl FnOnce(HostPhysAddr) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let run = ManuallyDrop::new(self);
+        map(run.base).inspect_err(|_| drop(ManuallyDrop::into_inner(run)))
     }
 }
 
 impl<A: HostFrames> Drop for FrameRun<'_, A> {
     fn drop(&mut self) {
-        // SAFETY: the run came whole from this allocator. It was handed over to nobody, so no table
-        // ever led to it and no one uses it.
+        // SAFETY: the run came whole from this allocator. It was handed over to nobody, or in vain, so no
+        // table leads to it and no one uses it.
         unsafe { self.allocator.dealloc(self.base, self.frames) };
     }
 }
@@ -68,8 +70,9 @@ impl<H: VmHal> ChannelFrames<H> {
     pub(crate) fn zeroed(hal: &Arc<H>, bytes: u64) -> Option<Self> {
         let run = FrameRun::zeroed(hal.frames(), bytes, PAGE_SIZE_4K)?;
         let range = run.range().ok()?;
-        run.hand_over();
         let hal = Arc::clone(hal);
+        // From here on they are this value's.
+        mem::forget(run);
         Some(Self { hal, range })
     }
 

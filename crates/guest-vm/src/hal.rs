@@ -78,6 +78,22 @@ pub unsafe trait VmHal {
     /// arguments. No CPU and no cached translation reaches it any more.
     fn dealloc_memory_region_at(&self, base: HostPhysAddr, size: u64);
 
+    /// Lets a new machine have `vmid`, unless a live machine of this host has it: then `false`, and the machine
+    /// is refused. Two machines with one VMID would use each other's cached translations.
+    ///
+    /// The default does not know, and approves: the host then gives each machine a VMID of its own by other
+    /// means. On x86 the VMID has no meaning for the hardware.
+    fn claim_vmid(&self, vmid: u16) -> bool {
+        let _ = vmid;
+        true
+    }
+
+    /// The machine that claimed `vmid` is gone, and its translations have been invalidated. Called without the
+    /// machine's lock.
+    fn release_vmid(&self, vmid: u16) {
+        let _ = vmid;
+    }
+
     /// Carries out `request` and returns when every CPU that it addresses has done so, and no walk
     /// that began before can still use what was removed.
     ///
@@ -130,6 +146,14 @@ macro_rules! forward_to_referent {
 
             fn dealloc_memory_region_at(&self, base: HostPhysAddr, size: u64) {
                 (**self).dealloc_memory_region_at(base, size);
+            }
+
+            fn claim_vmid(&self, vmid: u16) -> bool {
+                (**self).claim_vmid(vmid)
+            }
+
+            fn release_vmid(&self, vmid: u16) {
+                (**self).release_vmid(vmid);
             }
 
             fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {

@@ -17,6 +17,7 @@ mod channel;
 mod config;
 mod error;
 mod fault;
+mod fault_statistics;
 mod frames;
 mod grant;
 mod guest_copy;
@@ -32,6 +33,7 @@ mod region_map;
 mod setup;
 mod setup_error;
 mod vm;
+mod vmid_claim;
 
 mod warning;
 
@@ -41,6 +43,7 @@ pub use config::{
 };
 pub use error::VmError;
 pub use fault::FaultOutcome;
+pub use fault_statistics::FaultStatistics;
 pub use guest_use::{GuestUse, HostMemoryKind};
 pub use hal::VmHal;
 #[cfg(feature = "arceos")]
@@ -48,4 +51,4 @@ pub use paging_handler::PagingHandlerFrames;
 pub use region::Occupant;
 pub use setup_error::SetupError;
 pub use vm::Vm;
-pub use warning::{SetupReport, SetupWarning};
+pub use warning::{RegionSetting, SetupReport, SetupWarning};

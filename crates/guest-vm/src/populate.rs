@@ -4,12 +4,12 @@ use alloc::vec::Vec;
 
 use guest_addr::{GuestPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
-use nested_page_table::{Format, HostFrames, Level};
+use nested_page_table::{Edit, Format, HostFrames, Level, NestedPageTable, TableHost};
 
 use crate::address_space::{AddressSpace, from_to, publish_contents, rest_after};
 use crate::error::VmError;
 use crate::frames::FrameRun;
-use crate::hal::VmHal;
+use crate::hal::{HalTableHost, VmHal};
 use crate::region::Backing;
 
 const BLOCK_SIZE_2M: u64 = 0x20_0000;
@@ -21,56 +21,57 @@ pub(crate) struct Hole {
     pub(crate) flags: MappingFlags,
 }
 
+/// Frames that were taken for absent pages, and made ready for the guest.
+struct Filling<'a, A: HostFrames> {
+    guest: GuestPhysRange,
+    run: FrameRun<'a, A>,
+    flags: MappingFlags,
+}
+
 impl<F: Format, H: VmHal> AddressSpace<F, H> {
-    /// Fills every absent page that allocated regions have in `range`, all or none.
+    /// Fills every absent page that allocated regions have in `range`, under a guest that may be running.
+    ///
+    /// All frames are taken before the first page is linked, so that nothing is linked where frames are
+    /// missing. Should there be no frames for a table later on, the pages that were linked stay: the guest may
+    /// have stored to them already.
     pub(crate) fn populate(&mut self, range: &GuestPhysRange) -> Result<(), VmError> {
         let holes = self.holes(range)?;
-        for (index, hole) in holes.iter().enumerate() {
-            if let Err(error) = self.fill(hole) {
-                self.empty(holes.get(..=index).unwrap_or_default());
-                return Err(error);
-            }
+        if holes.is_empty() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Fills `hole`. After an error a part of it may be filled, unless it is one page.
-    pub(crate) fn fill(&mut self, hole: &Hole) -> Result<(), VmError> {
-        let blocks = H::Frames::PARTIAL_FREE && self.largest_leaf(hole.flags) >= Level::BLOCK_2M;
-        let mut edit = self.table.edit();
-        let mut rest = Some(hole.guest);
-        while let Some(absent) = rest {
-            let run = next_run(self.hal.frames(), &absent, blocks)
-                .ok_or(VmError::NoFrames { guest: absent })?;
-            let memory = run.range()?;
-            let guest = GuestPhysRange::from_start_size(absent.start(), memory.size())?;
-            publish_contents(&*self.hal, memory, hole.flags);
-            edit.map(guest, run.base(), hole.flags)?;
-            run.hand_over();
-            rest = rest_after(&absent, &guest);
+        let Self { hal, table, .. } = self;
+        let mut fillings = Vec::new();
+        for hole in &holes {
+            let blocks = takes_blocks::<F, H>(table, hole.flags);
+            for_each_filling(&**hal, hole, blocks, |filling| {
+                fillings
+                    .try_reserve(1)
+                    .map_err(|_| VmError::NoBookkeepingMemory)?;
+                fillings.push(filling);
+                Ok(())
+            })?;
+        }
+        let mut edit = table.edit();
+        for filling in fillings {
+            filling.link(&mut edit)?;
         }
         edit.finish().map_err(VmError::NotInvalidated)
     }
 
-    fn largest_leaf(&self, flags: MappingFlags) -> Level {
-        let hardware = self.table.geometry().largest_leaf();
-        self.table.leaf_policy().largest_for(flags).min(hardware)
+    /// Fills `hole`. After an error a part of it is filled, unless it is one page.
+    pub(crate) fn fill(&mut self, hole: &Hole) -> Result<(), VmError> {
+        let Self { hal, table, .. } = self;
+        let blocks = takes_blocks::<F, H>(table, hole.flags);
+        let mut edit = table.edit();
+        for_each_filling(&**hal, hole, blocks, |filling| filling.link(&mut edit))?;
+        edit.finish().map_err(VmError::NotInvalidated)
     }
 
-    /// Takes back what was filled in `holes`, tables included.
-    fn empty(&mut self, holes: &[Hole]) {
-        for hole in holes {
-            // Leaves lie wholly inside the hole, so that none is split and nothing is allocated. If
-            // it failed all the same, the pages would stay what they are: zeroed memory.
-            if let Err(error) = self.unmap_and_free(hole.guest) {
-                crate::log::error(format_args!(
-                    "fresh guest memory at {} stays mapped: {error}",
-                    hole.guest
-                ));
-            }
-        }
-        // What stays linked is empty, and goes with the machine at the latest.
-        let _ = self.table.edit().reclaim_empty();
+    /// Fills every absent page that allocated regions have in `range`, before the guest runs: after an error a
+    /// part is filled.
+    pub(crate) fn populate_at_set_up(&mut self, range: &GuestPhysRange) -> Result<(), VmError> {
+        let holes = self.holes(range)?;
+        holes.iter().try_for_each(|hole| self.fill(hole))
     }
 
     fn holes(&self, range: &GuestPhysRange) -> Result<Vec<Hole>, VmError> {
@@ -119,6 +120,46 @@ impl Holes {
             self.out_of_memory = true;
         }
     }
+}
+
+impl<A: HostFrames> Filling<'_, A> {
+    /// Maps the frames, which the guest may use from then on.
+    fn link<F: Format, H: TableHost>(self, edit: &mut Edit<'_, F, H>) -> Result<(), VmError> {
+        let Self { guest, run, flags } = self;
+        Ok(run.hand_over_to(|base| edit.map(guest, base, flags))?)
+    }
+}
+
+/// Whether leaves of 2 MiB are wanted, of frames that can come back one by one.
+fn takes_blocks<F: Format, H: VmHal>(
+    table: &NestedPageTable<F, HalTableHost<H>>,
+    flags: MappingFlags,
+) -> bool {
+    let hardware = table.geometry().largest_leaf();
+    let largest = table.leaf_policy().largest_for(flags).min(hardware);
+    H::Frames::PARTIAL_FREE && largest >= Level::BLOCK_2M
+}
+
+/// Takes zeroed frames for all of `hole`, and calls `each` with them in order, when their contents are
+/// visible to the guest.
+fn for_each_filling<'a, H: VmHal>(
+    hal: &'a H,
+    hole: &Hole,
+    blocks: bool,
+    mut each: impl FnMut(Filling<'a, H::Frames>) -> Result<(), VmError>,
+) -> Result<(), VmError> {
+    let flags = hole.flags;
+    let mut rest = Some(hole.guest);
+    while let Some(absent) = rest {
+        let run = next_run(hal.frames(), &absent, blocks);
+        let run = run.ok_or(VmError::NoFrames { guest: absent })?;
+        let memory = run.range()?;
+        let guest = GuestPhysRange::from_start_size(absent.start(), memory.size())?;
+        publish_contents(hal, memory, flags);
+        each(Filling { guest, run, flags })?;
+        rest = rest_after(&absent, &guest);
+    }
+    Ok(())
 }
 
 /// Zeroed frames for the first bytes of `absent`: 2 MiB where they fit and are to be had, else 4

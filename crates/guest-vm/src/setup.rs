@@ -31,8 +31,7 @@ pub(crate) fn set_up<'a, F: Format, H: VmHal>(
         plan.warnings()
             .filter_map(|warning| SetupWarning::of_plan(&warning)),
     );
-    let mut space = AddressSpace::new(config.format, config.vmid, config.leaf_policy, hal)
-        .map_err(SetupError::Table)?;
+    let mut space = AddressSpace::new(config.format, config.vmid, config.leaf_policy, hal)?;
     space.add_emulated(&plan, &inputs)?;
     for mapping in plan.mappings() {
         space
@@ -107,6 +106,7 @@ impl<'c, 'a> Inputs<'c, 'a> {
             return Ok(());
         }
         format.check_flags(flags).map_err(error)?;
+        report.warnings.extend(SetupWarning::of_settings(region));
         let planned = match region.map_type {
             MapType::Alloc => PlannedRegion::alloc,
             MapType::Identical => PlannedRegion::identical,
@@ -209,7 +209,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             if population == Some(Population::AtOnce)
                 && let Some(bytes) = source.requested()
             {
-                self.populate(&bytes.align_outward_4k()?)?;
+                self.populate_at_set_up(&bytes.align_outward_4k()?)?;
             }
         }
         Ok(())

@@ -22,6 +22,11 @@ pub enum SetupError<'a> {
     },
     /// The regions do not fit together: every fault that was found.
     Plan(Vec<PlanError<'a>>),
+    /// Another live machine has the VMID: [`VmHal::claim_vmid`](crate::VmHal::claim_vmid) refused.
+    VmidInUse {
+        /// The VMID that was asked for.
+        vmid: u16,
+    },
     /// There is no page table.
     Table(NewTableError),
     /// A region could not be mapped or filled.
@@ -44,6 +49,9 @@ impl fmt::Display for SetupError<'_> {
                     separator = "; ";
                 }
                 Ok(())
+            }
+            Self::VmidInUse { vmid } => {
+                write!(f, "VMID {vmid:#x} is another machine's: give each its own")
             }
             Self::Table(reason) => reason.fmt(f),
             Self::Region { region, reason } => write!(f, "{region}: {reason}"),

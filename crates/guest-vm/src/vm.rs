@@ -1,6 +1,7 @@
 //! A machine behind its lock.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
@@ -12,6 +13,7 @@ use crate::channel::IvcChannel;
 use crate::config::VmConfig;
 use crate::error::VmError;
 use crate::fault::FaultOutcome;
+use crate::fault_statistics::FaultStatistics;
 use crate::hal::VmHal;
 use crate::setup::set_up;
 use crate::setup_error::SetupError;
@@ -23,13 +25,24 @@ const LOCK_ATTEMPTS: u32 = 1000;
 /// The memory of one virtual machine, with a page table in the format `F` on the hypervisor `H`.
 ///
 /// - **All or nothing.** An operation that returns an error has changed nothing: neither the table
-///   nor what the machine knows about its regions, and no frame is lost.
+///   nor what the machine knows about its regions, and no frame is lost. There are two exceptions, which
+///   the errors name: a change that the host could not invalidate stands
+///   ([`VmError::NotInvalidated`]), and pages that were populated stay so where frames for the next table
+///   were missing. No error takes back what a running guest could see.
 /// - **One lock.** Operations may be called from several CPUs at once; one spin lock, which is held
 ///   while CPUs are asked to forget translations, serialises them. **A CPU that waits for it must
 ///   be able to acknowledge an invalidation**: call with interrupts enabled, or have the hypervisor
 ///   answer such requests while it spins. [`handle_page_fault`](Self::handle_page_fault) alone
 ///   never waits for long.
 /// - **Frames last.** Memory is given back after every CPU has forgotten its translations.
+/// - **Beside a running guest** every operation is allowed except dropping the machine:
+///
+/// | operation | what a running guest may notice |
+/// |---|---|
+/// | [`translate`](Self::translate), [`visit`](Self::visit), statistics | nothing |
+/// | [`handle_page_fault`](Self::handle_page_fault), [`read_from_guest`](Self::read_from_guest), [`write_to_guest`](Self::write_to_guest) | pages appear, zeroed; a copy races with the guest's own accesses, word by word |
+/// | [`map_region`](Self::map_region), [`alloc_ivc_channel`](Self::alloc_ivc_channel), [`map_ivc_channel`](Self::map_ivc_channel) | pages appear, in no particular order, with what the host memory contains |
+/// | [`unmap_region`](Self::unmap_region), [`protect_region`](Self::protect_region), [`release_ivc_channel`](Self::release_ivc_channel) | the range changes page by page, and has changed everywhere on return; pages outside it that share a large leaf may be absent for a moment while the leaf is split, and such a fault ends `Spurious` or `Retry` |
 ///
 /// Dropping the machine unmaps everything, invalidates, and gives back what was allocated or
 /// reserved. No CPU may enter the guest any more.
@@ -38,6 +51,20 @@ pub struct Vm<F: Format, H: VmHal> {
     root: HostPhysAddr,
     id: AddressSpaceId,
     report: SetupReport,
+    /// Faults that did not get the lock.
+    retries: AtomicU64,
+}
+
+/// Calls `try_lock` until it succeeds, but not for long.
+fn attempt<T>(mut try_lock: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..LOCK_ATTEMPTS {
+        let locked = try_lock();
+        if locked.is_some() {
+            return locked;
+        }
+        core::hint::spin_loop();
+    }
+    None
 }
 
 impl<F: Format, H: VmHal> Vm<F, H> {
@@ -53,6 +80,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// - [`SetupError::Flags`]: the flags of a region have unknown bits, or make no sense for the
     ///   format.
     /// - [`SetupError::Plan`]: regions are empty, run past the last address, or overlap wrongly.
+    /// - [`SetupError::VmidInUse`]: the host knows of a live machine with this VMID.
     /// - [`SetupError::Table`]: the VMID is too wide, or there are no frames for the root.
     /// - [`SetupError::Region`]: a region lies beyond the format's input or output width, the host does
     ///   not grant its memory, or there are no frames for it.
@@ -70,6 +98,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
             id: space.table.space(),
             space: Mutex::new(space),
             report,
+            retries: AtomicU64::new(0),
         })
     }
 
@@ -168,8 +197,17 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// An absent page of allocated memory is filled with a zeroed frame. A page that permits the
     /// access already is never changed and takes no frame: the calling CPU forgets its translation.
     ///
+    /// **A limit.** The machine cannot see which table the CPU walks. If the register does not hold
+    /// [`address_space_id`](Self::address_space_id)`.root_register`, the guest faults at one page for ever
+    /// and every outcome is `Spurious`. A right machine causes one spurious fault for each CPU and change of
+    /// a page. A virtual CPU that gets `Spurious` a thousand times in a row at one address makes no progress:
+    /// stop it. [`fault_statistics`](Self::fault_statistics) shows such a run.
+    ///
     /// # Errors
     ///
+    /// - [`VmError::NoAccess`]: `access` has none of `READ`, `WRITE` and `EXECUTE`.
+    /// - [`VmError::NotInvalidated`]: the calling CPU could not forget its translation, or others that the
+    ///   page was absent.
     /// - [`VmError::NoFrames`]: there is no frame for the page.
     /// - [`VmError::Map`]: there are no frames for tables, or the frame lies beyond the output
     ///   width.
@@ -178,13 +216,19 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         gpa: GuestPhysAddr,
         access: MappingFlags,
     ) -> Result<FaultOutcome, VmError> {
-        for _ in 0..LOCK_ATTEMPTS {
-            if let Some(mut space) = self.space.try_lock() {
-                return space.handle_fault(gpa, access);
-            }
-            core::hint::spin_loop();
+        if let Some(mut space) = attempt(|| self.space.try_lock()) {
+            return space.handle_fault(gpa, access);
         }
+        self.retries.fetch_add(1, Ordering::Relaxed);
         Ok(FaultOutcome::Retry)
+    }
+
+    /// How often the guest faulted, and what came of it.
+    pub fn fault_statistics(&self) -> FaultStatistics {
+        FaultStatistics {
+            retries: self.retries.load(Ordering::Relaxed),
+            ..self.space.lock().faults
+        }
     }
 
     /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing. The guest, and machines that

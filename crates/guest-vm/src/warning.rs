@@ -7,7 +7,7 @@ use core::fmt;
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange};
 use mapping_flags::MappingFlags;
 
-use crate::config::MemoryRegion;
+use crate::config::{MapType, MemoryRegion, Population};
 
 /// What happened when a machine was set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,15 @@ pub enum SetupWarning {
         /// The host memory that was asked for.
         host: HostPhysRange,
     },
+    /// A region has a setting that means nothing for its map type.
+    SettingWithoutEffect {
+        /// The region's name.
+        name: String,
+        /// The setting.
+        setting: RegionSetting,
+        /// What the region is instead.
+        map_type: MapType,
+    },
     /// The guest reaches bytes that no passthrough region asked for.
     PageExposure {
         /// The pages of one mapping.
@@ -56,6 +65,17 @@ pub enum SetupWarning {
     },
 }
 
+/// A setting of a [`MemoryRegion`] that counts for some map types only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegionSetting {
+    /// [`Population::OnFirstUse`], which counts for [`MapType::Alloc`].
+    OnFirstUse,
+    /// [`MemoryRegion::keep_contents`], which counts for [`MapType::Identical`], and goes without saying for
+    /// [`MapType::Reserved`].
+    KeepContents,
+}
+
 impl SetupWarning {
     /// The name of the warning, such as `page-exposure`.
     #[must_use]
@@ -63,6 +83,7 @@ impl SetupWarning {
         match self {
             Self::DeviceFlagInMemoryRegion { .. } => "device-flag-in-memory-region",
             Self::IdenticalNotReserved { .. } => "identical-not-reserved",
+            Self::SettingWithoutEffect { .. } => "setting-without-effect",
             Self::PageExposure { .. } => "page-exposure",
             Self::RegionRounded { .. } => "region-rounded",
         }
@@ -74,6 +95,24 @@ impl SetupWarning {
             gpa: region.gpa,
             flags,
         }
+    }
+
+    /// What `region` asks for in vain.
+    pub(crate) fn of_settings(region: &MemoryRegion<'_>) -> Option<Self> {
+        let setting = match region.map_type {
+            MapType::Alloc if region.keep_contents => RegionSetting::KeepContents,
+            MapType::Identical | MapType::Reserved
+                if region.population == Population::OnFirstUse =>
+            {
+                RegionSetting::OnFirstUse
+            }
+            _ => return None,
+        };
+        Some(Self::SettingWithoutEffect {
+            name: region.name.to_string(),
+            setting,
+            map_type: region.map_type,
+        })
     }
 
     pub(crate) fn of_plan(warning: &region_planner::Warning<'_, '_>) -> Option<Self> {
@@ -106,6 +145,16 @@ impl fmt::Display for SetupWarning {
                 f,
                 "{name}: host {host} is not free; it is mapped all the same, and not zeroed"
             ),
+            Self::SettingWithoutEffect { name, setting, .. } => match setting {
+                RegionSetting::OnFirstUse => write!(
+                    f,
+                    "{name} is not allocated: it is mapped at once, not on first use"
+                ),
+                RegionSetting::KeepContents => write!(
+                    f,
+                    "{name} is allocated: it is zeroed, there are no contents to keep"
+                ),
+            },
             Self::PageExposure {
                 guest,
                 bytes,

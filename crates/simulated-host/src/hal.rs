@@ -125,6 +125,15 @@ unsafe impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
         locked(&self.regions).reserved.swap_remove(position);
     }
 
+    /// A VMID belongs to one machine at a time.
+    fn claim_vmid(&self, vmid: u16) -> bool {
+        locked(&self.regions).vmids.insert(vmid)
+    }
+
+    fn release_vmid(&self, vmid: u16) {
+        locked(&self.regions).vmids.remove(&vmid);
+    }
+
     fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
         self.carry_out(request)
     }

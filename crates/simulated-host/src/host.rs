@@ -1,6 +1,7 @@
 //! The hypervisor's side of the machine: frames, and invalidations that CPUs really carry out.
 #![expect(unsafe_code, reason = "vouches for what a table asks of its host")]
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,8 @@ pub(crate) struct Regions {
     /// What guests may have, if not everything.
     pub(crate) grants: Option<Vec<(HostPhysRange, GuestUse)>>,
     pub(crate) asked: Vec<(HostPhysRange, GuestUse)>,
+    /// The VMIDs of live machines.
+    pub(crate) vmids: BTreeSet<u16>,
     pub(crate) cleaned: Vec<HostPhysRange>,
     pub(crate) synchronised: Vec<HostPhysRange>,
 }

@@ -82,9 +82,10 @@ impl VmFile {
                 .ok_or_else(|| format!("{number} is no map type"))?;
             let gpa = GuestPhysAddr::new(gpa);
             let region = MemoryRegion::new("memory_regions", gpa, size, flags, map_type);
-            config
-                .memory_regions
-                .push(region.with_population(Population::OnFirstUse));
+            config.memory_regions.push(match map_type {
+                MapType::Alloc => region.with_population(Population::OnFirstUse),
+                MapType::Identical | MapType::Reserved => region,
+            });
         }
         for (name, [gpa, hpa, size]) in &self.passthrough_devices {
             let (gpa, hpa) = (GuestPhysAddr::new(*gpa), HostPhysAddr::new(*hpa));
