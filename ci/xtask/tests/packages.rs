@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
@@ -91,6 +92,41 @@ fn every_package_has_the_licences_as_files() {
             let same = fs::read(&path).unwrap() == fs::read(root.join(licence)).unwrap();
             assert!(same, "{path:?} differs from the workspace's");
         }
+    }
+}
+
+/// The files of `package` as it would be published.
+fn packaged_files(package: &Package) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "package",
+            "--list",
+            "--allow-dirty",
+            "--package",
+            &package.name,
+        ])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", package.name);
+    let files = String::from_utf8(output.stdout).unwrap();
+    files.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_package_holds_its_sources_and_no_tests() {
+    for package in published() {
+        let files = packaged_files(&package);
+        let has = |name: &str| files.iter().any(|file| file == name);
+        let is_root = |file: &String| file == "src/lib.rs" || file == "src/main.rs";
+        let is_whole = has("README.md") && LICENCES.iter().all(|&name| has(name));
+        assert!(
+            is_whole && files.iter().any(is_root),
+            "{}: {files:?}",
+            package.name
+        );
+        let test = files.iter().find(|file| file.starts_with("tests/"));
+        assert_eq!(test, None, "{}", package.name);
     }
 }
 
