@@ -1,10 +1,13 @@
 //! Whether the tables that are built are those that were planned.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Write;
 use std::ops::ControlFlow;
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
+use nested_page_table::Format;
 use reference_mmu::{NestedMmu, Permissions, Region, Translation};
 use region_planner::{LeafCounts, Mapping};
 
@@ -12,8 +15,9 @@ use crate::architecture::with_format;
 use crate::build::Built;
 use crate::hardware_walk::{Walkable, WalkerMemory};
 use crate::host::Host;
+use crate::loads::check_loads;
 use crate::plan::Planned;
-use crate::problem::{Failure, Problem};
+use crate::problem::{Failure, Problem, line_at};
 use crate::report::table::write_warnings;
 use crate::session::{Machine, refused_warning};
 use crate::sharing::find_shared;
@@ -25,11 +29,17 @@ pub(crate) fn check(
     output: &mut impl Write,
 ) -> Result<(), Failure> {
     let mut problems = Vec::new();
-    for (vmid, machine) in (1..).zip(machines) {
-        if let Err(text) = check_machine(machine, vmid) {
-            problems.push(Problem::of_file(machine.file, text));
+    for machine in machines {
+        match vmid_of(machine) {
+            Ok(vmid) => {
+                let built = check_machine(machine, vmid);
+                problems.extend(built.err().map(|text| Problem::of_file(machine.file, text)));
+            }
+            Err(problem) => problems.push(problem),
         }
+        problems.extend(check_loads(machine));
     }
+    problems.extend(equal_ids(machines));
     let shared = find_shared(machines);
     problems.extend(shared.ram);
     if strict {
@@ -57,6 +67,48 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// The machine's id, which the hypervisor uses as the VMID.
+fn vmid_of(machine: &Machine<'_>) -> Result<u16, Problem> {
+    let planned = &machine.planned;
+    let id = planned.config.id;
+    let bits = with_format!(planned.hardware, format => format.vmid_bits());
+    match u16::try_from(id) {
+        Ok(vmid) if id < 1 << bits => Ok(vmid),
+        _ => {
+            let text = format!(
+                "[base] id {id} is no VMID: they have {bits} bits on {} in mode {}, so that {} is the \
+                 last",
+                planned.mode.architecture(),
+                planned.mode,
+                (1_u64 << bits) - 1,
+            );
+            Err(machine.problem_at(planned.config.id_offset, text))
+        }
+    }
+}
+
+/// Each machine with the id of an earlier one.
+fn equal_ids(machines: &[Machine<'_>]) -> Vec<Problem> {
+    let mut first_with = HashMap::new();
+    let mut problems = Vec::new();
+    for machine in machines {
+        let config = machine.planned.config;
+        match first_with.entry(config.id) {
+            Entry::Vacant(vacant) => drop(vacant.insert(machine)),
+            Entry::Occupied(first) => {
+                let first = first.get();
+                let line = line_at(first.text, first.planned.config.id_offset);
+                let text = format!(
+                    "[base] id {} is that of VM {:?} too ({}:{line}): give each machine its own",
+                    config.id, first.planned.config.name, first.file,
+                );
+                problems.push(machine.problem_at(config.id_offset, text));
+            }
+        }
+    }
+    problems
+}
+
 fn write_summary(machine: &Machine<'_>, output: &mut impl Write) -> Result<(), Failure> {
     let planned = &machine.planned;
     let (config, cost) = (planned.config, &planned.cost);
@@ -80,10 +132,10 @@ fn write_summary(machine: &Machine<'_>, output: &mut impl Write) -> Result<(), F
     Ok(())
 }
 
-fn check_machine(machine: &Machine<'_>, vmid: u8) -> Result<(), String> {
+fn check_machine(machine: &Machine<'_>, vmid: u16) -> Result<(), String> {
     let planned = &machine.planned;
     let host = Host::new(planned.hardware.geometry().output_bits());
-    with_format!(planned.hardware, format => check_tables(planned, format, vmid.into(), &host))?;
+    with_format!(planned.hardware, format => check_tables(planned, format, vmid, &host))?;
     let lost = host.frames_out();
     match host.violations().first() {
         Some(violation) => Err(format!("frames of tables were misused: {violation:?}")),

@@ -14,6 +14,7 @@ mod hardware_walk;
 mod host;
 mod host_memory;
 mod idle;
+mod loads;
 mod near;
 mod plan;
 mod printable;

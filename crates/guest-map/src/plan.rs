@@ -5,7 +5,7 @@ use nested_page_table::{Geometry, Level};
 use region_planner::{LeafCounts, Mapping, Plan, Region, RegionKind};
 
 use crate::architecture::{Architecture, Hardware, Mode};
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::describe::{Entry, describe};
 use crate::device_tree::Findings;
 use crate::excluded::reachable_excluded;
@@ -63,6 +63,8 @@ pub(crate) struct Planned<'r, 'a> {
     pub(crate) hardware: Hardware,
     pub(crate) plan: Plan<'r, 'a>,
     pub(crate) cost: TableCost,
+    /// Where each region was asked for.
+    places: &'r [Place],
     /// The emulated devices that are I/O ports.
     pub(crate) ports: &'r [PortDevice<'a>],
     /// The warnings that are not the planner's.
@@ -133,6 +135,7 @@ impl<'r, 'a> Planned<'r, 'a> {
             hardware,
             cost: TableCost::of(&plan, hardware.geometry()),
             plan,
+            places,
             ports,
             notes,
         })
@@ -151,6 +154,11 @@ impl<'r, 'a> Planned<'r, 'a> {
     pub(crate) fn emulated(&self) -> impl Iterator<Item = &Region<'a>> {
         let regions = self.plan.regions().iter();
         regions.filter(|region| region.kind() == RegionKind::Emulated)
+    }
+
+    /// A region of the plan with its place in the file.
+    pub(crate) fn entry<'e>(&self, region: &'e Region<'a>) -> Option<Entry<'e, 'a>> {
+        Entry::of(region, self.places)
     }
 
     /// The mapping that translates `address`.

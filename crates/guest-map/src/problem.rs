@@ -94,6 +94,12 @@ pub(crate) struct Fault {
     pub(crate) text: String,
 }
 
+/// The line of the byte at `offset` of `text`, counted from 1.
+pub(crate) fn line_at(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+}
+
 /// The faults of `file`, whose contents are `text`, by line.
 pub(crate) fn locate(file: &str, text: &str, mut faults: Vec<Fault>) -> Vec<Problem> {
     faults.sort_by_key(|fault| fault.offset);

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::device_tree::{Findings, HostTree};
 use crate::host_memory::HostMemory;
 use crate::plan::{Planned, Target};
-use crate::problem::{Failure, Fault, Problem, locate};
+use crate::problem::{Failure, Fault, Problem, line_at, locate};
 use crate::request::Request;
 use crate::warning::Warning;
 
@@ -19,6 +19,8 @@ use crate::warning::Warning;
 pub(crate) struct Machine<'s> {
     /// The file of the configuration.
     pub(crate) file: &'s str,
+    /// Its contents.
+    pub(crate) text: &'s str,
     pub(crate) planned: Planned<'s, 's>,
 }
 
@@ -61,6 +63,14 @@ pub(crate) fn with_machines<R>(
         .filter_map(|(file, text)| Some(Input::new(file, text.as_deref()?)));
     let mut inputs: Vec<_> = inputs.collect();
 
+    if let (Some(asked), Some(Some(host))) = (options.arch, &tree)
+        && let Some(of_tree) = Architecture::of_tree(&host.tree).filter(|found| *found != asked)
+    {
+        return Err(Failure::Usage(format!(
+            "--arch {asked} contradicts {}, whose CPUs are {of_tree}: leave out --arch",
+            host.file
+        )));
+    }
     let known = options.arch.or_else(|| match tree {
         Some(Some(host)) => Architecture::of_tree(&host.tree),
         _ => None,
@@ -118,9 +128,13 @@ fn with_plans<R>(
     for (input, request) in inputs.iter().zip(&mut requests) {
         let planned = Planned::new(&input.config, &input.findings, request, target);
         let mut faults = input.faults.clone();
-        let file = input.file;
+        let (file, text) = (input.file, input.text);
         match planned {
-            Ok(planned) => machines.push(Machine { file, planned }),
+            Ok(planned) => machines.push(Machine {
+                file,
+                text,
+                planned,
+            }),
             Err(more) => faults.extend(more),
         }
         problems.extend(locate(file, input.text, faults));
@@ -162,6 +176,15 @@ impl<'i> Input<'i> {
 }
 
 impl Machine<'_> {
+    /// A problem at an offset of the file.
+    pub(crate) fn problem_at(&self, offset: usize, text: String) -> Problem {
+        Problem {
+            file: self.file.into(),
+            line: Some(line_at(self.text, offset)),
+            text,
+        }
+    }
+
     fn refused_warnings(&self) -> impl Iterator<Item = Problem> {
         let warnings = self.planned.warnings();
         warnings.map(|warning| refused_warning(self.file, &warning))

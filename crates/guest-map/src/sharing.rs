@@ -3,8 +3,8 @@
 use guest_addr::HostPhysRange;
 use region_planner::{Mapping, RegionKind};
 
-use crate::plan::{host_range, unique_sources};
-use crate::problem::Problem;
+use crate::plan::{host_range, sources_at};
+use crate::problem::{Problem, line_at};
 use crate::session::Machine;
 use crate::warning::{Code, Warning};
 
@@ -67,41 +67,60 @@ impl<'s> Shared<'s> {
             return;
         };
         let is_device = |reach: &Reach<'_, '_>| reach.mapping.kind() == RegionKind::Passthrough;
-        let (one, other) = (first.describe(), second.describe());
-        let file = first.machine.file;
         if !pair.iter().all(is_device) {
-            let text =
-                format!("{one} and {other} both reach host RAM {host}: give each machine its own");
-            return self.ram.push(Problem::of_file(file, text));
+            let text = format!(
+                "{} and {} both reach host RAM {host}: give each machine its own",
+                first.describe(host),
+                second.describe_with_file(host),
+            );
+            let offset = first.offset(host);
+            return self.ram.push(first.machine.problem_at(offset, text));
         }
-        let sources = pair.iter().flat_map(|reach| unique_sources(&reach.mapping));
+        let sources = pair
+            .iter()
+            .flat_map(|reach| sources_at(&reach.mapping, host));
+        let mut names: Vec<String> = sources.map(|source| source.name().into()).collect();
+        names.dedup();
         let warning = Warning {
             code: Code::SharedDevice,
-            message: format!("{one} and {other} both reach host {host}"),
-            sources: sources.map(String::from).collect(),
+            message: format!(
+                "{} and {} both reach host {host}",
+                first.describe_with_file(host),
+                second.describe_with_file(host)
+            ),
+            sources: names,
             bytes: None,
         };
-        self.devices.push((file, warning));
+        self.devices.push((first.machine.file, warning));
     }
 }
 
 impl Reach<'_, '_> {
-    /// `VM 1 "linux" of linux.toml (memory_regions[0]: identical, guest 0x8000-0x8fff)`
-    fn describe(&self) -> String {
-        let config = self.machine.planned.config;
-        let (mapping, file) = (&self.mapping, self.machine.file);
-        let mut sources = unique_sources(mapping);
-        let first = sources.next().unwrap_or_default();
+    /// Where the first entry that has a page of `host` stands in its file.
+    fn offset(&self, host: HostPhysRange) -> usize {
+        let source = sources_at(&self.mapping, host).next();
+        let entry = source.and_then(|source| self.machine.planned.entry(source));
+        entry.map_or(0, |entry| entry.offset())
+    }
+
+    /// `VM 1 "linux" by memory_regions[0] (identical, guest 0x8000-0x8fff, ...)`: the entries that have a
+    /// page of `host`.
+    fn describe(&self, host: HostPhysRange) -> String {
+        let planned = &self.machine.planned;
+        let mut sources = sources_at(&self.mapping, host);
+        let first = sources.next().and_then(|source| planned.entry(source));
+        let first = first.map(|entry| entry.to_string()).unwrap_or_default();
         let more = match sources.count() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        format!(
-            "VM {} {:?} of {file} ({first}{more}: {}, guest {})",
-            config.id,
-            config.name,
-            mapping.kind(),
-            mapping.guest(),
-        )
+        let config = planned.config;
+        format!("VM {} {:?} by {first}{more}", config.id, config.name)
+    }
+
+    /// The same, with file and line.
+    fn describe_with_file(&self, host: HostPhysRange) -> String {
+        let line = line_at(self.machine.text, self.offset(host));
+        format!("{} ({}:{line})", self.describe(host), self.machine.file)
     }
 }

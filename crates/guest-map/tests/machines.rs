@@ -14,7 +14,7 @@ const ARCHES: [&str; 3] = ["riscv64", "aarch64", "x86_64"];
 fn check(one: &str, other: &str, options: &[&str]) -> Answer {
     let folder = Folder::new();
     let one = folder.file("one.toml", one);
-    let other = folder.file("other.toml", other);
+    let other = folder.file("other.toml", other.replace("id = 7", "id = 8"));
     guest_map(&[&["check", &one, &other, "--arch", "aarch64"], options].concat())
 }
 
@@ -66,6 +66,87 @@ fn two_machines_that_share_nothing_or_a_device() {
     assert!(output.contains("both reach host 0x9000-0x9fff"), "{output}");
     let lines = check(&one, &other, &["--strict"]).refused();
     assert!(lines[0].contains("shared-device"), "{lines:?}");
+}
+
+/// The first entry of a merged run was named, and no line.
+#[test]
+fn a_shared_page_names_the_entries_that_overlap() {
+    let rows = "\n[0x1000_0000, 0x1000_0000, 7, 2],\n[0x2000_0000, 0x1000_0000, 7, 2],\n\
+                [0x3000_0000, 0x1000_0000, 7, 2],\n";
+    let inside = config("[0x3800_0000, 0x10_0000, 7, 2]", "");
+    let lines = check(&config(rows, ""), &inside, &[]).refused();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in [
+        "one.toml:8: VM 7",
+        "memory_regions[2] (reserved, guest 0x30000000-0x3fffffff",
+        "other.toml:5) both reach host RAM 0x38000000-0x380fffff",
+    ] {
+        assert!(lines[0].contains(part), "{part} is not in {lines:?}");
+    }
+}
+
+#[test]
+fn ids_that_clash_or_are_no_vmid() {
+    let with_id = |id: &str| config("", "").replace("id = 7", &format!("id = {id}"));
+    let lines = check(&with_id("9"), &with_id("0x9"), &[]).refused();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("other.toml:2: [base] id 9 is that of VM"),
+        "{lines:?}"
+    );
+    assert!(lines[0].contains("one.toml:2)"), "{lines:?}");
+    for (arch, last) in [("riscv64", 16_383), ("aarch64", 255), ("x86_64", 65_535)] {
+        run("check", &with_id(&last.to_string()), &["--arch", arch]).accepted();
+        let beyond = (last + 1).to_string();
+        let lines = run("check", &with_id(&beyond), &["--arch", arch]).refused();
+        assert!(lines[0].contains("vm.toml:2: [base] id"), "{lines:?}");
+        assert!(
+            lines[0].contains(&format!("so that {last} is the last")),
+            "{lines:?}"
+        );
+        run("plan", &with_id("70000"), &["--arch", arch]).accepted();
+    }
+}
+
+#[test]
+fn what_is_loaded_needs_ram() {
+    let folder = Folder::new();
+    let kernel = folder.file("kernel.bin", vec![0; 0x3000]);
+    folder.file("beside.dtb", vec![0; 0x1000]);
+    let with = |keys: &str| {
+        let memory = "[0x8000_0000, 0x1000, 7, 0], [0x8000_1000, 0x4000, 7, 1]";
+        let text = config(memory, "").replace("[devices]", &format!("{keys}\n[devices]"));
+        let file = folder.file("vm.toml", text);
+        guest_map(&["check", &file, "--arch", "riscv64"])
+    };
+    let path = format!("kernel_path = \"{kernel}\"");
+    with(&format!(
+        "entry_point = 0x8000_0000\nkernel_load_addr = 0x8000_0000\n{path}"
+    ))
+    .accepted();
+    let lines = with("entry_point = 0x4020_0000\nramdisk_load_addr = 0x8000_5000").refused();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].contains("vm.toml:6: [kernel] entry_point 0x40200000"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[0].contains("no memory_regions row has RAM at guest 0x40200000"),
+        "{lines:?}"
+    );
+    assert!(lines[1].contains("ramdisk_load_addr"), "{lines:?}");
+    let past = with(&format!("kernel_load_addr = 0x8000_3000\n{path}")).refused();
+    assert!(
+        past[0]
+            .contains("0x80003000-0x80005fff: no memory_regions row has RAM at guest 0x80005000")
+    );
+    let over = format!("kernel_load_addr = 0x8000_0000\n{path}\ndtb_load_addr = 0x8000_2000");
+    let lines = with(&format!("{over}\ndtb_path = \"beside.dtb\"")).refused();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("dtb_load_addr 0x80002000-0x80002fff overlaps kernel_load_addr"),
+        "{lines:?}"
+    );
 }
 
 /// Terabytes are mapped, and none of them is there.

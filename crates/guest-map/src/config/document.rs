@@ -11,7 +11,7 @@ use super::arrays::{Arrays, Element, Integer, Value};
 use super::dialect::{Dialect, Of, machine_format};
 use super::references::References;
 use super::rows::Rows;
-use super::{Config, List, PathRow, Place};
+use super::{Config, List, Load, PathRow, Place};
 use crate::problem::Fault;
 use crate::warning::{Code, Warning};
 
@@ -100,6 +100,16 @@ const DEVICES: &[Key] = &[
 
 const SECTIONS: &[(&str, &[Key])] = &[("base", BASE), ("kernel", KERNEL), ("devices", DEVICES)];
 
+/// The keys of `[kernel]` with addresses that memory has to hold, and those of the files that are loaded
+/// there.
+const LOADS: &[(&str, &str)] = &[
+    ("entry_point", ""),
+    ("kernel_load_addr", "kernel_path"),
+    ("bios_load_addr", "bios_path"),
+    ("dtb_load_addr", "dtb_path"),
+    ("ramdisk_load_addr", "ramdisk_path"),
+];
+
 /// The keys that a configuration cannot do without.
 const REQUIRED: &[(&str, &str)] = &[
     ("base", "id"),
@@ -112,10 +122,12 @@ impl<'i> Config<'i> {
     pub(crate) fn read(text: &'i str) -> (Self, Vec<Fault>) {
         let config = Config {
             id: 0,
+            id_offset: 0,
             name: String::new(),
             rows: Vec::new(),
             passed: Vec::new(),
             excluded: Vec::new(),
+            loads: Vec::new(),
             ports: Vec::new(),
             virtual_devices: Vec::new(),
             warnings: Vec::new(),
@@ -210,6 +222,7 @@ impl<'i> Reader<'_, 'i> {
         // Tables are sorted by name; the rows go by kind.
         self.config.rows.sort_by_key(|row| row.place.list);
         self.config.passed.sort_by_key(|row| row.place.list);
+        self.config.loads.sort_by_key(|load| load.offset);
     }
 
     fn find_dialect(&mut self, document: &DeTable<'_>) {
@@ -249,6 +262,16 @@ impl<'i> Reader<'_, 'i> {
                     let number = self.read_number(&name, value);
                     if *known == "id" {
                         self.config.id = number.unwrap_or_default();
+                        self.config.id_offset = value.span().start;
+                    }
+                    if let Some((key, path)) = LOADS.iter().find(|(key, _)| key == known) {
+                        let path = table.get(*path).and_then(|path| path.get_ref().as_str());
+                        self.config.loads.extend(number.map(|address| Load {
+                            key,
+                            address,
+                            offset: value.span().start,
+                            path: path.map(String::from),
+                        }));
                     }
                 }
                 Kind::Text => {

@@ -20,6 +20,8 @@ use crate::warning::Warning;
 pub(crate) struct Config<'i> {
     /// `[base] id`.
     pub(crate) id: u64,
+    /// Where `id` stands in the file.
+    pub(crate) id_offset: usize,
     /// `[base] name`.
     pub(crate) name: String,
     /// The rows with addresses: `memory_regions`, `passthrough_devices`, `passthrough_addresses`,
@@ -30,6 +32,8 @@ pub(crate) struct Config<'i> {
     pub(crate) passed: Vec<PathRow<'i>>,
     /// `excluded_devices` or `disabled`.
     pub(crate) excluded: Vec<PathRow<'i>>,
+    /// Where the kernel and what comes with it are loaded.
+    pub(crate) loads: Vec<Load>,
     /// `passthrough_ports`, as first and last port.
     pub(crate) ports: Vec<(u16, u16)>,
     /// `[[devices.virtual]]`, which the hypervisor's machine profile places.
@@ -128,4 +132,16 @@ pub(crate) struct PathRow<'i> {
 pub(crate) struct VirtualDevice {
     pub(crate) id: String,
     pub(crate) model: String,
+}
+
+/// An address of `[kernel]` that memory has to hold.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// The key, such as `kernel_load_addr`.
+    pub(crate) key: &'static str,
+    pub(crate) address: u64,
+    /// The offset in the file.
+    pub(crate) offset: usize,
+    /// The file that is loaded there.
+    pub(crate) path: Option<String>,
 }
