@@ -65,12 +65,9 @@ impl Operands<'_> {
     /// The next operand. One copy serves those who count and those who execute.
     #[inline(never)]
     pub(crate) fn next(&mut self, capabilities: Capabilities) -> Option<Operand> {
-        while self.rest.pages == 0 {
-            let range = self.ranges.next()?;
-            if range.change == Change::Fresh {
-                // What was absent was in no TLB.
-                continue;
-            }
+        if self.rest.pages == 0 {
+            // What was absent was in no TLB.
+            let range = self.ranges.find(|range| range.change != Change::Fresh)?;
             if range.tables && !capabilities.tlb_range() {
                 // A removed table wants every leaf that was below it invalidated, whatever its level was,
                 // which is affordable by range only.
@@ -80,7 +77,7 @@ impl Operands<'_> {
         }
         let (operand, covered) = match capabilities.tlb_range() {
             true if self.rest.pages > self.rest.step => self.rest.range(),
-            _ => self.rest.single(),
+            _ => self.rest.single(capabilities),
         };
         self.rest.page += covered;
         self.rest.pages -= covered;
@@ -118,10 +115,12 @@ impl Rest {
     }
 
     /// One leaf, or one page where the level is not known.
-    fn single(&self) -> (Operand, u64) {
+    fn single(&self, capabilities: Capabilities) -> (Operand, u64) {
+        // The level is 0 without the capability. Asked again, so that nothing is left of hints where the
+        // format is a constant without them.
         let hint = match self.leaf_level {
-            0 => 0,
-            level => (TTL_4K | level) << TTL_SHIFT,
+            level @ 1.. if capabilities.tlb_level_hint() => (TTL_4K | level) << TTL_SHIFT,
+            _ => 0,
         };
         (Operand::Single(hint | self.page & PAGE_NUMBER), self.step)
     }
