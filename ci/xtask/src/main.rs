@@ -40,7 +40,7 @@ enum Command {
     /// Boot a real, unmodified guest on a test hypervisor
     Guest(guest::Options),
     /// Check what publishing takes: the examples, features, documentation and packages
-    Release,
+    Release(release::Options),
     /// Measure the page tables against each other and against the memory floor
     Bench(bench::Options),
 }
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Command::Encodings(options) => encodings::run(&options, &mut report),
         Command::Machine(options) => machine::run(&options, &mut report),
         Command::Guest(options) => guest::run(&options, &mut report),
-        Command::Release => release::run(&mut report),
+        Command::Release(options) => release::run(&options, &mut report),
         Command::Bench(options) => return bench::run(&options, report),
     }
     report.finish()

@@ -16,7 +16,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("clippy", clippy);
     report.step("documentation", documentation);
     report.step("tests", tests);
-    release::run(report);
+    release::run(&release::Options::default(), report);
     report.step("instructions", guard::run);
     cross::run(&cross::Options::default(), report);
     encodings::run(&encodings::Options::default(), report);
