@@ -25,6 +25,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             let bytes = (memory.size() as usize).min(rest.len());
             let (now, later) = core::mem::take(&mut rest).split_at_mut(bytes);
             rest = later;
+            hal.drop_stale_lines(memory);
             guest_memory::read(hal, memory, now);
         })
     }
@@ -38,6 +39,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         self.for_each_host_part(&range, |hal, memory, flags| {
             let (now, later) = rest.split_at((memory.size() as usize).min(rest.len()));
             rest = later;
+            hal.drop_stale_lines(memory);
             guest_memory::write(hal, memory, now);
             publish_contents(hal, memory, flags);
         })

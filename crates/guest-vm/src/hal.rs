@@ -117,6 +117,18 @@ pub unsafe trait VmHal {
         let _ = range;
     }
 
+    /// Writes dirty lines of the data cache that hold bytes of `range` back to the point of coherency, and
+    /// drops all of them.
+    ///
+    /// Called before `read_from_guest` and `write_to_guest` copy. AArch64 without FEAT_S2FWB needs it if guests
+    /// may store to memory with their caches off, or by Non-cacheable mappings (Arm ARM DDI 0487, B2,
+    /// "Mismatched memory attributes"): the hypervisor would read an older line of its cache, and write such a
+    /// line back over what the guest has stored beside the copy. Use DC CIVAC, not DC IVAC, which also drops what
+    /// a guest with its caches on has stored. By default nothing is done.
+    fn drop_stale_lines(&self, range: HostPhysRange) {
+        let _ = range;
+    }
+
     /// Makes what was stored in `range` visible to instruction fetches of all CPUs. Called for
     /// memory that the guest may execute, after
     /// [`clean_data_cache`](Self::clean_data_cache). AArch64 and RISC-V need it: on RISC-V, `FENCE.I` on every
@@ -162,6 +174,10 @@ macro_rules! forward_to_referent {
 
             fn clean_data_cache(&self, range: HostPhysRange) {
                 (**self).clean_data_cache(range);
+            }
+
+            fn drop_stale_lines(&self, range: HostPhysRange) {
+                (**self).drop_stale_lines(range);
             }
 
             fn sync_instructions(&self, range: HostPhysRange) {

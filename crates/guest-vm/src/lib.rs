@@ -24,6 +24,7 @@ mod guest_copy;
 mod guest_memory;
 mod guest_use;
 mod hal;
+mod leaves;
 mod log;
 #[cfg(feature = "arceos")]
 mod paging_handler;

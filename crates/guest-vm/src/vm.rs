@@ -316,10 +316,18 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         self.space.lock().release_channel(gpa)
     }
 
-    /// Calls `visit` for every leaf that has a byte in `range`, by ascending address, with the lock
-    /// held.
-    pub fn visit(&self, range: GuestPhysRange, visit: impl FnMut(Mapping)) {
-        self.space.lock().table.visit(range, visit);
+    /// Calls `visit` for every leaf that has a byte in `range`, by ascending address.
+    ///
+    /// No lock is held while `visit` runs: it may call any method of this machine, and may panic. The leaves
+    /// are read a few at a time. If the machine is changed meanwhile, each leaf is one that was there
+    /// at some moment during the call, and a leaf that was there all the time is visited once.
+    pub fn visit(&self, range: GuestPhysRange, mut visit: impl FnMut(Mapping)) {
+        let mut rest = Some(range);
+        while let Some(part) = rest {
+            let leaves = self.space.lock().leaves(part);
+            leaves.iter().for_each(&mut visit);
+            rest = leaves.rest;
+        }
     }
 
     /// How many tables and leaves the page table has.
@@ -333,5 +341,27 @@ impl<F: Format, H: VmHal> fmt::Debug for Vm<F, H> {
         f.debug_struct("Vm")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fault that meets a short operation of another CPU waits for it, and does not wait for a long one.
+    #[test]
+    fn a_fault_asks_for_the_lock_many_times_and_not_for_ever() {
+        let mut calls = 0;
+        let mut free_at = |call: u32| {
+            calls = 0;
+            attempt(|| {
+                calls += 1;
+                (calls == call).then_some(calls)
+            })
+        };
+        assert_eq!(free_at(1), Some(1));
+        assert_eq!(free_at(900), Some(900));
+        assert_eq!(free_at(0), None);
+        assert_eq!(calls, LOCK_ATTEMPTS);
     }
 }

@@ -327,29 +327,74 @@ fn cpus_that_fault_together_get_one_frame<B: Backend>() {
 
 fn fault_does_not_wait_for_a_long_operation<B: Backend>() {
     let host = host::<B>();
-    let vm = vm_with::<B>(&host, ram(RAM, 0x1000, RW, MapType::Alloc));
+    let vm = vm_with::<B>(&host, ram(RAM, 0x2000, RW, MapType::Alloc));
     let (started, wait_for_start) = mpsc::channel();
     let (finish, wait_for_finish) = mpsc::channel();
+    host.sabotage(move |_, _| {
+        started.send(()).unwrap();
+        wait_for_finish.recv().unwrap();
+    });
     thread::scope(|scope| {
-        let vm = &vm;
-        scope.spawn(move || {
-            let page = GuestPhysRange::from_start_size(gpa(RAM), PAGE).unwrap();
-            vm.visit(page, |_| {
-                started.send(()).unwrap();
-                wait_for_finish.recv().unwrap();
-            });
-        });
+        let unmapped = scope.spawn(|| vm.unmap_region(gpa(RAM + PAGE), PAGE));
         wait_for_start.recv().unwrap();
         assert_eq!(
             vm.handle_page_fault(gpa(RAM), WRITE),
             Ok(FaultOutcome::Retry)
         );
         finish.send(()).unwrap();
+        assert_eq!(unmapped.join().unwrap(), Ok(()));
     });
+    host.sabotage(|_, _| {});
     assert_eq!(
         vm.handle_page_fault(gpa(RAM), WRITE),
         Ok(FaultOutcome::Spurious)
     );
+    assert_eq!(vm.fault_statistics().retries, 1);
+}
+
+/// The lock was held meanwhile: a callback that called the machine waited for itself.
+fn a_visitor_may_call_the_machine_and_panic<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, lazy(RAM, 0x10_0000, RW));
+    for page in 0..100 {
+        vm.handle_page_fault(gpa(RAM + page * 2 * PAGE), READ)
+            .unwrap();
+    }
+    let all = GuestPhysRange::from_start_size(gpa(RAM), 0x10_0000).unwrap();
+    let mut seen = Vec::new();
+    vm.visit(all, |leaf| {
+        assert_eq!(vm.translate(leaf.guest.start()), Some(leaf));
+        if leaf.guest.start() != gpa(RAM) {
+            vm.unmap_region(leaf.guest.start(), leaf.guest.size())
+                .unwrap();
+        }
+        seen.push((leaf.guest.start().as_u64() - RAM) / PAGE);
+    });
+    assert_eq!(seen, (0..100).map(|page| 2 * page).collect::<Vec<_>>());
+    assert_eq!(vm.statistics().mapped_bytes, PAGE);
+    let visit = || vm.visit(all, |_| panic!("a visitor gives up"));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(visit)).is_err());
+    vm.write_to_guest(gpa(RAM), b"goes on").unwrap();
+    shut_down(vm, &host);
+}
+
+/// What a guest stores with its caches off was hidden by a line in the hypervisor's cache, or lost when the line was
+/// written back.
+fn stores_behind_the_cache_are_seen_and_kept<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, ram(RAM, 0x2000, RW, MapType::Alloc));
+    let (frame, _) = walk(&vm, &host, RAM).unwrap();
+    let read = || {
+        let mut word = [0; 8];
+        vm.read_from_guest(gpa(RAM + 0x40), &mut word).unwrap();
+        u64::from_le_bytes(word)
+    };
+    host.store_behind_cache(hpa(frame + 0x40), 0x1111);
+    assert_eq!(read(), 0x1111);
+    host.store_behind_cache(hpa(frame + 0x40), 0x2222);
+    vm.write_to_guest(gpa(RAM + 0x48), b"beside").unwrap();
+    assert_eq!(read(), 0x2222);
+    shut_down(vm, &host);
 }
 
 fn abstraction_may_be_borrowed_or_shared<B: Backend>() {
@@ -377,5 +422,7 @@ on_every_backend! {
     copies_of_every_alignment_arrive,
     cpus_that_fault_together_get_one_frame,
     fault_does_not_wait_for_a_long_operation,
+    a_visitor_may_call_the_machine_and_panic,
+    stores_behind_the_cache_are_seen_and_kept,
     abstraction_may_be_borrowed_or_shared,
 }

@@ -44,6 +44,14 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
         locked(&self.regions).reserved.clone()
     }
 
+    /// A guest whose caches are off stores `word` at `address`, a multiple of 8. The hypervisor has the line in
+    /// its cache: it sees the word when it has dropped the line, and loses it when it writes the line back.
+    pub fn store_behind_cache(&self, address: HostPhysAddr, word: u64) {
+        locked(&self.regions)
+            .behind_cache
+            .store(address.as_u64(), word);
+    }
+
     /// The ranges whose data cache lines were cleaned, in order.
     #[must_use]
     pub fn cleaned(&self) -> Vec<HostPhysRange> {
@@ -140,7 +148,16 @@ unsafe impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
 
     fn clean_data_cache(&self, range: HostPhysRange) {
         self.machine().clean(range);
+        // Lines that the hypervisor has written to go back whole, over what was stored behind them.
+        locked(&self.regions).behind_cache.take(range);
         locked(&self.regions).cleaned.push(range);
+    }
+
+    fn drop_stale_lines(&self, range: HostPhysRange) {
+        let behind = locked(&self.regions).behind_cache.take(range);
+        for (address, word) in behind {
+            self.memory().write(HostPhysAddr::new(address), word);
+        }
     }
 
     fn sync_instructions(&self, range: HostPhysRange) {

@@ -10,6 +10,7 @@ use guest_addr::HostPhysRange;
 use guest_vm::GuestUse;
 use nested_page_table::{Invalidation, InvalidationFailed, Scope, TableHost};
 
+use crate::behind_cache::BehindCache;
 use crate::frames::{Placement, SimulatedFrames};
 use crate::instruction::TlbInstruction;
 use crate::machine::Machine;
@@ -52,6 +53,7 @@ pub(crate) struct Regions {
     pub(crate) asked: Vec<(HostPhysRange, GuestUse)>,
     /// The VMIDs of live machines.
     pub(crate) vmids: BTreeSet<u16>,
+    pub(crate) behind_cache: BehindCache,
     pub(crate) cleaned: Vec<HostPhysRange>,
     pub(crate) synchronised: Vec<HostPhysRange>,
 }

@@ -4,6 +4,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("simulated-host supports 64-bit targets only: its memory is larger than 4 GiB");
 
+mod behind_cache;
 mod frames;
 
 mod hal;

@@ -73,6 +73,10 @@ unsafe impl<H: VmHal> VmHal for TestHal<H> {
         self.0.clean_data_cache(range);
     }
 
+    fn drop_stale_lines(&self, range: HostPhysRange) {
+        self.0.drop_stale_lines(range);
+    }
+
     fn sync_instructions(&self, range: HostPhysRange) {
         self.0.sync_instructions(range);
     }

@@ -63,6 +63,15 @@ unsafe impl VmHal for Hal {
         unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
     }
 
+    fn drop_stale_lines(&self, range: HostPhysRange) {
+        for_each_line(range, data_line_size(), |line| {
+            // SAFETY: what is written back is what memory should contain, and what is dropped is in memory.
+            unsafe { asm!("dc civac, {}", in(reg) line, options(nostack, preserves_flags)) };
+        });
+        // SAFETY: a barrier.
+        unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    }
+
     fn sync_instructions(&self, range: HostPhysRange) {
         for_each_line(range, data_line_size(), |line| {
             // SAFETY: what is cleaned is what memory should contain.
