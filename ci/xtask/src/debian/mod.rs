@@ -1,7 +1,7 @@
 //! Debian's packages, of a release that this project chooses and for any architecture.
 //!
 //! Nothing is installed into the system. The packages are fetched by an apt with a configuration and a
-//! state of its own ([`apt`]), from the mirrors that the system's apt uses ([`mirrors`]), and unpacked with
+//! state of its own ([`mod@apt`]), from the mirrors that the system's apt uses ([`mod@mirrors`]), and unpacked with
 //! `dpkg-deb -x` below `target/debian`. All of that works as any user.
 
 mod apt;
