@@ -33,10 +33,10 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         }
     }
 
-    /// [`map_alone`](Self::map_alone), out of the way of the pages that take one store. Says whether it did
-    /// it: if not, the page may be one of them now.
+    /// [`map_alone`](Self::map_alone) for everything but pages that take one store. Returns `false` if it mapped
+    /// nothing, and the page may take one store now: its directory is remembered.
     ///
-    /// Cold beside these pages, so that a loop over them keeps its values in registers.
+    /// Cold, so that a loop over pages that take one store keeps its values in registers.
     #[cold]
     #[inline(never)]
     fn map_in_edit(
@@ -69,8 +69,8 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         }
     }
 
-    /// [`unmap_alone`](Self::unmap_alone), out of the way of the pages that take one store. Says whether it
-    /// did it: if not, the page may be one of them now.
+    /// [`unmap_alone`](Self::unmap_alone) for everything but pages that take one store. Returns `false` if it
+    /// unmapped nothing, and the page may take one store now: its directory is remembered.
     ///
     /// Cold, as [`map_in_edit`](Self::map_in_edit) is.
     #[cold]

@@ -65,9 +65,9 @@ pub(crate) fn build<F: Format, H: TableHost>(
     Some(tables.format.encode_table(address))
 }
 
-/// Fills a table of `level`: with leaves in all that `range` touches, if the plan has leaves of that level,
-/// and with absent entries elsewhere: every word is written once. Where the range begins or ends within
-/// an entry, a table takes the place of the leaf later. Says whether there is none.
+/// Fills a table of `level`. If the plan has leaves of that level, every entry that `range` touches gets one. All other
+/// entries are absent. Every word is written once. Where the range begins or ends within an entry, the caller
+/// replaces the leaf by a table. Returns whether the table is complete: no leaf must be replaced.
 #[inline]
 fn fill<F: Format, H: TableHost>(
     tables: &Tables<F, H>,

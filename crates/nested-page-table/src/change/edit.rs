@@ -8,17 +8,16 @@ use crate::contract::host::TableHost;
 use crate::contract::invalidation::InvalidationFailed;
 use crate::settle::gathering_tree::GatheringTree;
 
-/// A group of changes to a table. What they invalidate is gathered and carried out in one batch when
-/// the edit is finished or dropped.
+/// A group of changes to a table. The edit gathers the ranges that must be invalidated, and invalidates them in one
+/// batch when it is finished or dropped.
 ///
-/// What break-before-make demands is invalidated inside the operation already. An operation on a
-/// range whose invalidation is still pending carries out the pending batch first, so that nothing is
-/// mapped where an old translation may live. A batch that gathered more than
-/// [`Invalidation::MAX_RANGES`](crate::Invalidation::MAX_RANGES) ranges invalidates the whole address
+/// The operation itself invalidates what break-before-make demands. A map of a range whose invalidation is
+/// pending carries out the pending batch first. So nothing is mapped where an old translation may live. A batch of
+/// more than [`Invalidation::MAX_RANGES`](crate::Invalidation::MAX_RANGES) ranges invalidates the whole address
 /// space.
 ///
-/// The pending batch belongs to the table: an edit that is leaked instead of dropped delays it to
-/// the next edit or to the table's own end, and loses nothing.
+/// The pending batch belongs to the table. If an edit is leaked instead of dropped, the next edit or the drop of the
+/// table carries out its batch.
 pub struct Edit<'a, F: Format, H: TableHost> {
     pub(crate) tree: &'a mut GatheringTree<F, H>,
 }
@@ -29,8 +28,8 @@ impl<'a, F: Format, H: TableHost> Edit<'a, F, H> {
         Self { tree }
     }
 
-    /// Ends the edit: every change is invalidated on all CPUs when this returns, and every table
-    /// that was unlinked is given back. Dropping the edit does the same, but cannot say that it failed.
+    /// Ends the edit. When this returns, every change is invalidated on all CPUs, and every unlinked table is given
+    /// back. Dropping the edit does the same, but cannot report a failure.
     ///
     /// # Errors
     ///

@@ -25,8 +25,7 @@ use crate::tree::words::{self, Word};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Maps `guest` to the host memory from `host` on, with the largest leaves that alignment, the
-    /// hardware and the [`LeafPolicy`](crate::LeafPolicy) allow. A huge leaf may take the place of
-    /// tables that have become empty.
+    /// hardware and the [`LeafPolicy`](crate::LeafPolicy) allow. A huge leaf may replace empty tables.
     ///
     /// Fresh mappings need no invalidation on AArch64 and x86, and one for the whole edit on RISC-V
     /// without Svvptc. All or nothing; O(entries written).
@@ -36,11 +35,11 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`MapError::Unaligned`]: the range or `host` is not a multiple of 4 KiB.
     /// - [`MapError::GuestTooWide`]: the range goes beyond the input width.
     /// - [`MapError::HostTooWide`]: the host range goes beyond the output width.
-    /// - [`MapError::Flags`]: the flags mean nothing, or the format cannot express them.
-    /// - [`MapError::Conflict`]: something is mapped in the range; the first such leaf is named.
+    /// - [`MapError::Flags`]: the flags are invalid, or the format cannot express them.
+    /// - [`MapError::Conflict`]: something is mapped in the range. The error names the first such leaf.
     /// - [`MapError::OutOfMemory`]: there are not enough frames for tables.
-    /// - [`MapError::Unsettled`]: what was removed from the range before, or an empty table in the place of a
-    ///   huge leaf, could not be invalidated, or leaves wait to be reported.
+    /// - [`MapError::Unsettled`]: an earlier removal in the range, or an empty table in the place of a huge
+    ///   leaf, could not be invalidated; or leaves wait to be reported.
     #[inline]
     pub fn map(
         &mut self,

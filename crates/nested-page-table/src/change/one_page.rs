@@ -17,7 +17,7 @@ use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
     /// Maps one page if its directory is remembered and its table there, its entry absent, and its flags
-    /// those of the last mapping: one store. Says whether it did; otherwise nothing was changed.
+    /// those of the last mapping: one store. Returns whether it did; if not, nothing has changed.
     /// Nothing pending concerns the page.
     #[inline]
     pub(crate) fn store_page(
@@ -86,7 +86,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         }
     }
 
-    /// Remembers the directory over a page. Says whether it is worth while to try the page again.
+    /// Remembers the directory over a page. Returns whether the path of one store should be tried again.
     pub(crate) fn find_page(&mut self, guest: GuestPhysRange) -> bool {
         is_page(guest) && self.gather.recent.find(&self.tables, guest.start())
     }

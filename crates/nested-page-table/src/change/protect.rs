@@ -18,13 +18,12 @@ use crate::tree::tables::{Table, Tables};
 use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
-    /// Gives every leaf in `guest` the permissions `permissions`, and nothing else: address, memory
-    /// type, accessed and dirty state stay. Leaves that reach beyond the range are split, and what
-    /// lies outside keeps its permissions. Holes are skipped. Leaves that have the permissions
-    /// already are left alone.
+    /// Gives every leaf in `guest` the permissions `permissions`. Address, memory
+    /// type, accessed and dirty state stay. A leaf that reaches beyond the range is split, and what
+    /// lies outside keeps its permissions. Holes are skipped. Leaves that already have the permissions
+    /// do not change.
     ///
-    /// When this returns, CPUs may still use the old permissions; when the edit is finished, no
-    /// more. All or nothing; O(leaves).
+    /// CPUs may use the old permissions until the edit is finished. All or nothing; O(leaves).
     ///
     /// # Errors
     ///
@@ -32,7 +31,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// - [`ProtectError::GuestTooWide`]: the range goes beyond the input width.
     /// - [`ProtectError::NotAPermission`]: a flag was given other than `READ`, `WRITE`, `EXECUTE`
     ///   and `USER`.
-    /// - [`ProtectError::Flags`]: the permissions mean nothing, or the format cannot express them.
+    /// - [`ProtectError::Flags`]: the permissions are invalid, or the format cannot express them.
     /// - [`ProtectError::Leaf`]: a leaf in the range cannot have them, because of its memory type.
     /// - [`ProtectError::OutOfMemory`]: there are not enough frames to split leaves.
     /// - [`ProtectError::NotInvalidated`]: a leaf had to be invalidated before it was split (break before

@@ -12,13 +12,12 @@ use crate::tree::pass::{Found, Next};
 use crate::tree::tables::{Table, Tables};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
-    /// Unlinks every table without a present entry; they are given back after the invalidation. The
-    /// root stays. Unmapping page by page leaves such tables behind, so that mapping the pages again
-    /// is cheap. O(entries).
+    /// Unlinks every table without a present entry. The tables are given back after the invalidation. The
+    /// root stays. Unmapping page by page leaves such tables, so mapping the pages again is cheap. O(entries).
     ///
     /// # Errors
     ///
-    /// [`Unsettled`]: what was removed before is not settled. No table was unlinked.
+    /// [`Unsettled`]: an earlier removal is not settled. No table was unlinked.
     pub fn reclaim_empty(&mut self) -> Result<(), Unsettled> {
         self.tree.settle_all()?;
         let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
@@ -29,7 +28,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     }
 }
 
-/// Unlinks the empty tables below `table`, and says whether it is empty itself.
+/// Unlinks the empty tables below `table`. Returns whether `table` itself is empty.
 fn unlink_empty<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,

@@ -39,8 +39,8 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
         Self { tables, top: NONE }
     }
 
-    /// Takes `count` frames, and says whether it could. If not, those already taken are given back when it
-    /// is dropped.
+    /// Takes `count` frames, and returns whether there were enough. If not, the drop of the reserve gives the
+    /// taken frames back.
     #[inline(never)]
     pub(crate) fn take(&mut self, count: u64) -> bool {
         for _ in 0..count {

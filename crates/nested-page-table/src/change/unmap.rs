@@ -21,12 +21,11 @@ use crate::tree::retired::retired_word;
 use crate::tree::tables::Table;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
-    /// Removes every translation in `guest` and none outside. Leaves that reach beyond the range are
+    /// Removes every translation in `guest` and none outside. A leaf that reaches beyond the range is
     /// split: what lies outside keeps address, flags and memory type. Holes are skipped. A table
-    /// that the range covers is unlinked and given back after the invalidation.
+    /// that the range covers is unlinked, and given back after the invalidation.
     ///
-    /// When this returns, CPUs may still use the old translations; when the edit is finished, no
-    /// more. All or nothing; O(tables touched).
+    /// CPUs may use the old translations until the edit is finished. All or nothing; O(tables touched).
     ///
     /// # Errors
     ///
@@ -50,15 +49,14 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         }
     }
 
-    /// [`unmap`](Self::unmap), which also invalidates at once and then calls `report` for each leaf
-    /// that was removed, in ascending order of each table: when it is called, no CPU can use the
-    /// leaf any more, so that its memory may be freed. A leaf that was split is reported in the
-    /// pieces that were removed. O(leaves removed).
+    /// [`unmap`](Self::unmap), which invalidates at once. Then it calls `report` for each removed leaf, in
+    /// ascending order of each table. No CPU can use the leaf any more when it is reported, so its memory may
+    /// be freed. Of a leaf that was split, the removed pieces are reported. O(leaves removed).
     ///
-    /// What an earlier call could not report, since its invalidation failed or its callback panicked, is
-    /// reported by the next, whatever its range. Until then such leaves are kept as notes in their entries, and
-    /// other operations on their ranges return [`Unsettled::Unreported`]. A callback that panics has been
-    /// given the leaf that it was called with. Dropping the table reports nothing.
+    /// If the invalidation fails or the callback panics, the unreported leaves are kept as notes in their entries. The
+    /// next call of `unmap_reporting` reports them, whatever its range. Until then, other operations on their ranges
+    /// return [`Unsettled::Unreported`]. The leaf whose callback panicked counts as reported. Dropping the table
+    /// reports nothing.
     ///
     /// # Errors
     ///

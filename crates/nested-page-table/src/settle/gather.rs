@@ -14,11 +14,11 @@ use crate::tree::recent::Recent;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Gather {
-    /// What single pages were mapped in last. Here, since no table is unlinked without a note.
+    /// The directory and the flags of the last single page. Here, since no table is unlinked without a note.
     pub(crate) recent: Recent,
     noted: u8,
-    /// What was changed. Where nothing is noted as changed, it has one range, which has no meaning, and does
-    /// not ask for everything.
+    /// The changed ranges. Without the flag [`CHANGED`], it has one range, a placeholder, and does not ask for
+    /// everything.
     request: Invalidation,
 }
 

@@ -76,8 +76,8 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         self.pass_over(table, range, &mut look);
     }
 
-    /// [`pass`](Self::pass), of which one copy serves all operations: code is what most of them cost.
-    /// Says whether it came to the end.
+    /// [`pass`](Self::pass), compiled once for all operations, since most of their cost is code. Returns whether it
+    /// came to the end.
     #[inline(never)]
     fn pass_over(&self, table: Table, range: GuestPhysRange, look: &mut dyn Look) -> bool {
         let (level, entries) = (table.level, self.entries(table));

@@ -1,4 +1,4 @@
-//! What single pages were mapped in last, since the next page is mostly like it.
+//! A cache of the last single page's directory and flags. The next page usually has the same.
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
@@ -63,8 +63,8 @@ impl Recent {
         Some(tables.entry_in_frame(leaf_table, Level::PAGE_4K, address))
     }
 
-    /// Remembers the directory over `address`. Says whether there is one, and another was remembered
-    /// before.
+    /// Remembers the directory over `address`. Returns `false` if there is none, or if it was remembered
+    /// already.
     pub(crate) fn find<F: Format, H: TableHost>(
         &mut self,
         tables: &Tables<F, H>,

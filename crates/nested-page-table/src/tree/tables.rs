@@ -251,7 +251,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 }
 
-/// [`Geometry::index`], for those who have the entries of the table, and need not ask for their number again.
+/// [`Geometry::index`], for callers that know the number of entries.
 #[inline]
 fn index_among(entries: &[Word], level: Level, address: GuestPhysAddr) -> usize {
     (address.as_u64() >> level.shift()) as usize & entries.len().wrapping_sub(1)
