@@ -15,9 +15,9 @@ use crate::guest_use::HostMemoryKind;
 
 /// The hypervisor's side of a virtual machine: memory, and the caches of the processors.
 ///
-/// Every method is called with the machine's lock held. No method may call back into the machine. The frames
-/// of a channel are given back without a lock if a clone of [`IvcChannel`](crate::IvcChannel) was the last
-/// to keep them.
+/// Every method is called with the machine's lock held, unless it says otherwise. No method may call back into the
+/// machine. If the last owner of a channel's frames is a clone of [`IvcChannel`](crate::IvcChannel), they are given
+/// back without a lock.
 ///
 /// # Safety
 ///
@@ -31,19 +31,18 @@ use crate::guest_use::HostMemoryKind;
 ///   - `frames().pointer(address)` works for every address in the range. The pointer is valid for reads and
 ///     writes to the end of its 4 KiB page, is the same at each call, and keeps the alignment of the
 ///     address up to 4 KiB;
-///   - no Rust code of the host uses the memory, other machines of this crate excepted. In particular
+///   - no Rust code of the host uses the memory, except other machines of this crate. In particular
 ///     no frame that `frames()` has handed out, or will hand out meanwhile, lies in the range.
-///     (For [`IdenticalRam`](GuestUse::IdenticalRam) this counts only once the range is reserved. For
-///     [`IvcChannel`](GuestUse::IvcChannel) it holds by itself: the frames are the channel's, and stay
-///     out.)
+///     (For [`IdenticalRam`](GuestUse::IdenticalRam) this holds only after the range is reserved. For
+///     [`IvcChannel`](GuestUse::IvcChannel) it always holds: the channel owns the frames.)
 /// - **Devices.** If `grants` returns `true` for a [`Device`](HostMemoryKind::Device), no access by
-///   the guest can change memory that Rust code uses. (Whatever the device does by DMA is between the
-///   host and its IOMMU.)
+///   the guest can change memory that Rust code uses. (This does not include DMA by the device, which the host and its
+///   IOMMU must control.)
 /// - **Reserved memory.** After [`alloc_memory_region_at`](Self::alloc_memory_region_at) returned
 ///   `true`, nobody else uses the range until
 ///   [`dealloc_memory_region_at`](Self::dealloc_memory_region_at).
 /// - **Invalidation.** When [`invalidate`](Self::invalidate) returns `Ok`, no CPU that the request
-///   addresses can reach what was removed. Frames are given back on the strength of that.
+///   addresses can use a removed entry. The crate then gives frames back.
 ///
 /// A machine has a range from the call of `grants` until [`Vm::unmap_region`](crate::Vm::unmap_region) of
 /// the range succeeds, the machine is dropped, or the operation that asked returns an error.
@@ -54,35 +53,34 @@ pub unsafe trait VmHal {
     /// The source of frames; the same one at every call.
     fn frames(&self) -> &Self::Frames;
 
-    /// May this machine's guest have the host memory `range`, and use it as `use` says?
+    /// Returns whether this machine's guest may have the host memory `range`, and use it as `use` says.
     ///
-    /// Asked for whole 4 KiB pages, before anything else is done with them: for identical, reserved and
-    /// passthrough regions of the configuration, by `map_region`, and by `map_ivc_channel`. Regions that were merged into one
-    /// mapping are asked for one by one. The answer `false` is the error
+    /// The range consists of whole 4 KiB pages. The question comes before any other use of them: for identical, reserved
+    /// and passthrough regions of the configuration, in `map_region`, and in `map_ivc_channel`. Regions that were merged
+    /// into one mapping come one by one. After `false` the operation returns
     /// [`VmError::NotGranted`](crate::VmError::NotGranted).
     ///
-    /// A host that approves only memory which it keeps away from its own Rust code makes every safe
-    /// method of [`Vm`](crate::Vm) safe to call. See the trait's section on safety for what an approval
-    /// promises.
+    /// Approve only memory that the host keeps away from its own Rust code. Then every safe method of
+    /// [`Vm`](crate::Vm) is safe to call. The section on safety says what an approval promises.
     fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool;
 
     /// Reserves `size` bytes of host RAM from `base` on for this machine, both multiples of 4 KiB.
     /// Returns `false` if a byte of it is not free. The contents are unspecified.
     ///
-    /// Asked for identical regions that [`grants`](Self::grants) has approved. After a refusal, `grants` is
-    /// asked whether the guest gets the memory all the same
-    /// ([`UnreservedIdenticalRam`](GuestUse::UnreservedIdenticalRam)), which is then a warning.
+    /// Called for identical regions that [`grants`](Self::grants) approved. After `false`, `grants` decides
+    /// whether the guest gets the memory without a reservation
+    /// ([`UnreservedIdenticalRam`](GuestUse::UnreservedIdenticalRam)). That is a warning.
     fn alloc_memory_region_at(&self, base: HostPhysAddr, size: u64) -> bool;
 
-    /// Takes back what [`alloc_memory_region_at`](Self::alloc_memory_region_at) gave, with the same
+    /// Takes back memory that [`alloc_memory_region_at`](Self::alloc_memory_region_at) reserved, with the same
     /// arguments. No CPU and no cached translation reaches it any more.
     fn dealloc_memory_region_at(&self, base: HostPhysAddr, size: u64);
 
-    /// Lets a new machine have `vmid`, unless a live machine of this host has it: then `false`, and the machine
-    /// is refused. Two machines with one VMID would use each other's cached translations.
+    /// Claims `vmid` for a new machine. Returns `false` if a live machine of this host has it: then the new machine is
+    /// refused. Two machines with one VMID would use each other's cached translations.
     ///
-    /// The default does not know, and approves: the host then gives each machine a VMID of its own by other
-    /// means. On x86 the VMID has no meaning for the hardware.
+    /// The default always returns `true`. Then the host must give each machine a separate VMID by other means. On x86
+    /// the VMID has no meaning for the hardware.
     fn claim_vmid(&self, vmid: u16) -> bool {
         let _ = vmid;
         true
@@ -94,8 +92,8 @@ pub unsafe trait VmHal {
         let _ = vmid;
     }
 
-    /// Carries out `request` and returns when every CPU that it addresses has done so, and no walk
-    /// that began before can still use what was removed.
+    /// Carries out `request`. Returns when every CPU that it addresses has done so, and no earlier walk can still
+    /// use a removed entry.
     ///
     /// This CPU stored to the tables before the call. Make these stores visible before you signal another
     /// CPU: by a release, or by the barrier that an interrupt to another CPU needs anyway. Interrupt every CPU
@@ -103,7 +101,7 @@ pub unsafe trait VmHal {
     ///
     /// # Errors
     ///
-    /// [`InvalidationFailed`]: a CPU could not do it. Nothing that the request covers is given back; the
+    /// [`InvalidationFailed`]: a CPU could not do it. Then nothing that the request covers is given back, and the
     /// request is repeated later.
     fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed>;
 
@@ -112,7 +110,7 @@ pub unsafe trait VmHal {
     ///
     /// Called before the guest can see normal memory, and after `write_to_guest`. AArch64 without
     /// FEAT_S2FWB needs it (Arm ARM DDI 0487, D8, combining stage 1 and stage 2 memory types): a
-    /// guest with its MMU off reads behind the cache.
+    /// guest with its MMU off bypasses the cache.
     fn clean_data_cache(&self, range: HostPhysRange) {
         let _ = range;
     }
@@ -122,17 +120,16 @@ pub unsafe trait VmHal {
     ///
     /// Called before `read_from_guest` and `write_to_guest` copy. AArch64 without FEAT_S2FWB needs it if guests
     /// may store to memory with their caches off, or by Non-cacheable mappings (Arm ARM DDI 0487, B2,
-    /// "Mismatched memory attributes"): the hypervisor would read an older line of its cache, and write such a
-    /// line back over what the guest has stored beside the copy. Use DC CIVAC, not DC IVAC, which also drops what
-    /// a guest with its caches on has stored. By default nothing is done.
+    /// "Mismatched memory attributes"). Otherwise the hypervisor reads an older line of its cache, or writes such a
+    /// line back over the guest's store. Use DC CIVAC. DC IVAC would also drop the stores of a guest with its caches
+    /// on. The default does nothing.
     fn drop_stale_lines(&self, range: HostPhysRange) {
         let _ = range;
     }
 
-    /// Makes what was stored in `range` visible to instruction fetches of all CPUs. Called for
-    /// memory that the guest may execute, after
-    /// [`clean_data_cache`](Self::clean_data_cache). AArch64 and RISC-V need it: on RISC-V, `FENCE.I` on every
-    /// hart that runs the guest.
+    /// Makes stores to `range` visible to instruction fetches of all CPUs. Called for memory that the guest may
+    /// execute, after [`clean_data_cache`](Self::clean_data_cache). AArch64 and RISC-V need it: on RISC-V, `FENCE.I` on
+    /// every hart that runs the guest.
     fn sync_instructions(&self, range: HostPhysRange) {
         let _ = range;
     }
