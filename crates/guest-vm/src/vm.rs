@@ -77,9 +77,9 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     ///
     /// Everything that was reserved or allocated is given back.
     ///
-    /// - [`SetupError::Flags`]: the flags of a region have unknown bits, or make no sense for the
+    /// - [`SetupError::Flags`]: the flags of a region have unknown bits, or are invalid for the
     ///   format.
-    /// - [`SetupError::Plan`]: regions are empty, run past the last address, or overlap wrongly.
+    /// - [`SetupError::Plan`]: regions are empty, run past the last address, or conflict.
     /// - [`SetupError::VmidInUse`]: the host knows of a live machine with this VMID.
     /// - [`SetupError::Table`]: the VMID is too wide, or there are no frames for the root.
     /// - [`SetupError::Region`]: a region lies beyond the format's input or output width, the host does
@@ -121,7 +121,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Maps `size` bytes of guest memory from `gpa` on to the host memory from `hpa` on, if
-    /// [`VmHal::grants`] approves. The memory stays the host's: it is neither zeroed nor ever given
+    /// [`VmHal::grants`] approves. The host still owns the memory: it is never zeroed and never given
     /// back.
     ///
     /// Linear in the number of regions and of leaves made.
@@ -131,8 +131,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// - [`VmError::Range`]: `size` is zero, or a range runs past the last address.
     /// - [`VmError::Map`]: an address or the size is not a multiple of 4 KiB, the flags make no
     ///   sense for the format, an address exceeds its width, or there are no frames for tables.
-    /// - [`VmError::Occupied`]: a page is in use, by an emulated device or by allocated memory that
-    ///   is not populated yet too.
+    /// - [`VmError::Occupied`]: a page is in use. Emulated devices count, and so does allocated memory that
+    ///   is not populated yet.
     /// - [`VmError::NotGranted`]: the host does not let the guest have the memory.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn map_region(
@@ -147,7 +147,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Unmaps `size` bytes from `gpa` on, across regions of any kind, and gives back the frames of
-    /// allocated memory in it. Holes and emulated devices are skipped; reserved host memory is
+    /// allocated memory in the range. Holes and emulated devices are skipped. Reserved host memory is
     /// given back when the machine is dropped.
     ///
     /// # Errors
@@ -163,8 +163,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Gives `size` bytes from `gpa` on the permissions `flags`: `READ`, `WRITE`, `EXECUTE` and
-    /// `USER`. Each page keeps its memory type; pages that are not populated yet get the
-    /// permissions when they are. Holes and emulated devices are skipped.
+    /// `USER`. Each page keeps its memory type. A page that is not populated yet gets the permissions when it is
+    /// populated. Holes and emulated devices are skipped.
     ///
     /// # Errors
     ///
@@ -191,15 +191,15 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Handles a fault of the guest at `gpa`. `access` is what the guest tried: `READ`, `WRITE`,
-    /// `EXECUTE`, or several. `USER` beside `EXECUTE` says that it fetched in its user mode, which
-    /// matters where the format lets `USER` decide; other flags are ignored.
+    /// `EXECUTE`, or several. `USER` next to `EXECUTE` says that the guest fetched in its user mode. Only formats that
+    /// restrict user execution look at it. Other flags are ignored.
     ///
-    /// An absent page of allocated memory is filled with a zeroed frame. A page that permits the
-    /// access already is never changed and takes no frame: the calling CPU forgets its translation.
+    /// An absent page of allocated memory is filled with a zeroed frame. If the page already permits the
+    /// access, it does not change and no frame is taken: the calling CPU forgets its translation.
     ///
     /// **A limit.** The machine cannot see which table the CPU walks. If the register does not hold
-    /// [`address_space_id`](Self::address_space_id)`.root_register`, the guest faults at one page for ever
-    /// and every outcome is `Spurious`. A right machine causes one spurious fault for each CPU and change of
+    /// [`address_space_id`](Self::address_space_id)`.root_register`, the guest faults at one page for ever,
+    /// and every outcome is `Spurious`. With the right register there is one spurious fault for each CPU and change of
     /// a page. A virtual CPU that gets `Spurious` a thousand times in a row at one address makes no progress:
     /// stop it. [`fault_statistics`](Self::fault_statistics) shows such a run.
     ///
@@ -232,13 +232,12 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing. The guest, and machines that
-    /// share the memory, may write it meanwhile: every aligned word of 2, 4 or 8 bytes that lies in the
-    /// range is read by one access, so that it is never torn. Different words are read in no particular
-    /// order, and an access orders nothing (it is relaxed): a driver that depends on an order reads twice,
-    /// with a fence between.
+    /// share the memory, may write it meanwhile. Every aligned word of 2, 4 or 8 bytes in the
+    /// range is read by one access, so it is never torn. Words are read in no particular
+    /// order, and the accesses are relaxed. A driver that depends on an order reads twice, with a fence in between.
     ///
-    /// The guest's permissions do not bind the host; pages that are not populated yet are. The lock
-    /// is held meanwhile.
+    /// The host may read pages that the guest may not. Pages that are not populated yet are populated. The lock is
+    /// held during the copy.
     ///
     /// # Errors
     ///
@@ -251,12 +250,12 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         self.space.lock().read(gpa, buffer)
     }
 
-    /// Copies `data` into guest memory from `gpa` on, all of it or nothing, and never tears an aligned word
-    /// of 2, 4 or 8 bytes, as [`read_from_guest`](Self::read_from_guest). Caches are cleaned, so that a
-    /// guest sees it with its MMU off, and can execute it.
+    /// Copies `data` into guest memory from `gpa` on, all of it or nothing. Like
+    /// [`read_from_guest`](Self::read_from_guest), it never tears an aligned word of 2, 4 or 8 bytes. It cleans caches,
+    /// so a guest with its MMU off sees the data, and a guest can execute it.
     ///
-    /// The guest's permissions do not bind the host: images are loaded this way. Pages that are not
-    /// populated yet are. The lock is held meanwhile.
+    /// The host may write pages that the guest may not, to load images. Pages that are not populated yet are
+    /// populated. The lock is held during the copy.
     ///
     /// # Errors
     ///
@@ -283,8 +282,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// Maps `channel`, which another machine made, from `gpa` on, if [`VmHal::grants`] of this machine
     /// approves. Its contents stay what they are.
     ///
-    /// Both guests should see the channel with the same memory type: what they store is otherwise visible
-    /// to the other only after cache maintenance.
+    /// Both guests should map the channel with the same memory type. Otherwise a store of one guest is visible to the
+    /// other only after cache maintenance.
     ///
     /// # Errors
     ///
