@@ -13,19 +13,22 @@ use region_planner::{LeafCounts, Mapping};
 
 use crate::architecture::with_format;
 use crate::build::Built;
+use crate::cli::Options;
 use crate::hardware_walk::{Walkable, WalkerMemory};
 use crate::host::Host;
 use crate::loads::check_loads;
 use crate::plan::Planned;
 use crate::problem::{Failure, Problem, line_at};
 use crate::report::table::write_warnings;
+use crate::report::words::count;
+use crate::report::wrap::Paragraph;
 use crate::session::{Machine, refused_warning};
 use crate::sharing::find_shared;
 
 /// Checks every machine, then what they share.
 pub(crate) fn check(
     machines: &[Machine<'_>],
-    strict: bool,
+    options: &Options,
     output: &mut impl Write,
 ) -> Result<(), Failure> {
     let mut problems = Vec::new();
@@ -42,8 +45,9 @@ pub(crate) fn check(
     problems.extend(equal_ids(machines));
     let shared = find_shared(machines);
     problems.extend(shared.ram);
-    if strict {
+    if options.strict {
         let refused = shared.devices.iter();
+        let refused = refused.filter(|(_, warning)| !options.allows(warning));
         problems.extend(refused.map(|(file, warning)| refused_warning(file, warning)));
     }
     if !problems.is_empty() {
@@ -51,7 +55,7 @@ pub(crate) fn check(
     }
     for machine in machines {
         write_summary(machine, output)?;
-        write_warnings(machine.planned.warnings(), output)?;
+        write_warnings(machine.planned.warnings(), options, output)?;
     }
     if machines.len() > 1 {
         writeln!(
@@ -62,6 +66,7 @@ pub(crate) fn check(
     }
     write_warnings(
         shared.devices.into_iter().map(|(_, warning)| warning),
+        options,
         output,
     )?;
     Ok(())
@@ -117,18 +122,18 @@ fn write_summary(machine: &Machine<'_>, output: &mut impl Write) -> Result<(), F
         size_2m,
         size_1g,
     } = cost.leaves;
-    writeln!(
-        output,
-        "{}: VM {} {:?}, {} {}: {} mappings, {} frames of tables, leaves {size_4k} of 4K, \
-         {size_2m} of 2M, {size_1g} of 1G: as planned",
-        machine.file,
+    let mut paragraph = Paragraph::new(output, &format!("{}: as planned:", machine.file))?;
+    let text = format!(
+        "VM {} {:?}, {} {}: {}, {} of tables, leaves {size_4k} of 4K, {size_2m} of 2M, {size_1g} of 1G",
         config.id,
         config.name,
         planned.mode.architecture(),
         planned.mode,
-        planned.plan.mapping_count(),
-        cost.frames,
-    )?;
+        count(planned.plan.mapping_count() as u64, "mapping"),
+        count(cost.frames, "frame"),
+    );
+    paragraph.add_words(&text)?;
+    paragraph.end()?;
     Ok(())
 }
 

@@ -4,10 +4,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use guest_addr::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 
 use crate::architecture::Architecture;
+use crate::warning::{Code, Warning};
 
 /// Plans, checks and prints the guest-physical memory map of a virtual machine.
 #[derive(Debug, Parser)]
-#[command(name = "guest-map", version)]
+#[command(name = "guest-map", version, max_term_width = 80)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -71,6 +72,28 @@ pub(crate) struct Options {
     /// Refuse what would be a warning
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Accept a warning: it is not printed for people, and --strict does not refuse it
+    #[arg(long, value_name = "WARNING", value_delimiter = ',', value_parser = Code::parse)]
+    pub(crate) allow: Vec<Code>,
+    /// How many warnings of one kind to print for people
+    #[arg(long, value_enum, default_value_t = Listing::Some)]
+    pub(crate) warnings: Listing,
+}
+
+/// Which warnings of one kind are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Listing {
+    /// Up to three, or the first and how many there are
+    Some,
+    /// Every one
+    All,
+}
+
+impl Options {
+    /// Whether `--allow` names the kind of the warning.
+    pub(crate) fn allows(&self, warning: &Warning) -> bool {
+        self.allow.contains(&warning.code)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
-use reference_mmu::{NestedMmu, Permissions, Region, Translation};
+use reference_mmu::{MemoryKind, NestedMmu, Permissions, Region, Translation};
 
 use crate::architecture::with_format;
 use crate::build::Built;
@@ -14,6 +14,8 @@ use crate::host::Host;
 use crate::plan::Planned;
 use crate::problem::{Failure, Problem};
 use crate::report::size::size;
+use crate::report::words::{count, memory};
+use crate::report::wrap::Paragraph;
 use crate::session::Machine;
 
 /// Prints the tables by level, then the leaves.
@@ -35,15 +37,15 @@ fn dump_tables<F: Walkable>(
     let built = Built::new(planned, format, 1, host).map_err(refuse)?;
     let config = planned.config;
     let register = built.vm.address_space_id().root_register;
-    writeln!(
-        output,
-        "VM {} {:?}, {} {}: root register {register:#x}, guest memory at made-up host addresses \
-         where the hypervisor allocates it\n",
-        config.id,
-        config.name,
+    let mut paragraph = Paragraph::new(output, &format!("VM {}", config.id))?;
+    paragraph.add_words(&format!("{:?},", config.name))?;
+    paragraph.add_words(&format!(
+        "{} {}: root register {register:#x}; host addresses that the hypervisor chooses are made up",
         planned.mode.architecture(),
         planned.mode,
-    )?;
+    ))?;
+    paragraph.end()?;
+    writeln!(output)?;
     write_tables(&built, output)?;
     let mut run: Option<Run<_>> = None;
     let memory = WalkerMemory(host.memory());
@@ -80,10 +82,15 @@ fn write_tables<F: Walkable>(built: &Built<'_, F>, output: &mut impl Write) -> i
     for ((entry, tables), leaves) in rows.rev().filter(|((_, tables), _)| *tables > 0) {
         writeln!(
             output,
-            "{tables:>7} tables of {entry} entries, {leaves} of them leaves"
+            "{} of {entry} entries, {leaves} of them leaves",
+            count(tables, "table"),
         )?;
     }
-    writeln!(output)
+    let (guest, host) = ("guest", "host");
+    writeln!(
+        output,
+        "\n{guest:25}  {host:12}  access, leaves, memory type"
+    )
 }
 
 /// Leaves of one level that follow each other in the guest and on the host, with the same attributes.
@@ -96,6 +103,7 @@ struct Run<A> {
     /// How many leaves there are.
     count: u64,
     permissions: Permissions,
+    kind: MemoryKind,
     attributes: A,
 }
 
@@ -106,6 +114,7 @@ impl<A: Copy + Display + Eq> Run<A> {
         let Translation {
             address,
             permissions,
+            kind,
             attributes,
             ..
         } = match &region.outcome {
@@ -119,6 +128,7 @@ impl<A: Copy + Display + Eq> Run<A> {
             leaf_size: region.size,
             count: 1,
             permissions,
+            kind,
             attributes,
         })
     }
@@ -151,18 +161,21 @@ impl<A: Copy + Display + Eq> Run<A> {
             execute_supervisor: execute,
             ..
         } = self.permissions;
-        writeln!(
+        let range = format!("{:#012x}-{last:#012x}", self.start.as_u64());
+        let (leaves, leaf) = (self.count, size(self.leaf_size));
+        let mut paragraph = Paragraph::new(
             output,
-            "guest {:#012x}-{last:#012x}  host {:#012x}  {}{}{}  level {}, {} of {}, {}",
-            self.start.as_u64(),
-            self.host.as_u64(),
-            letter(read, 'r'),
-            letter(write, 'w'),
-            letter(execute, 'x'),
-            self.level,
-            self.count,
-            size(self.leaf_size),
-            self.attributes,
-        )
+            &format!(
+                "{range}  {:#012x}  {}{}{} ",
+                self.host.as_u64(),
+                letter(read, 'r'),
+                letter(write, 'w'),
+                letter(execute, 'x'),
+            ),
+        )?;
+        paragraph.add("", &format!("{leaves} of {leaf},"))?;
+        paragraph.add("", &format!("level {},", self.level))?;
+        paragraph.add("", memory(self.kind))?;
+        paragraph.end()
     }
 }

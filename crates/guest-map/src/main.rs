@@ -56,13 +56,13 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
         } => with_machine(config, options, |machine| {
             let planned = &machine.planned;
             match format {
-                OutputFormat::Table => Ok(report::table::write(planned, output)?),
+                OutputFormat::Table => Ok(report::table::write(planned, options, output)?),
                 OutputFormat::Json => report::json::write(planned, output),
                 OutputFormat::Svg => Ok(report::svg::write(planned, output)?),
             }
         }),
         Command::Check { configs, options } => with_machines(configs, options, |machines| {
-            check::check(machines, options.strict, output)
+            check::check(machines, options, output)
         }),
         Command::Translate {
             config,

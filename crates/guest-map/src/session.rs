@@ -96,7 +96,10 @@ pub(crate) fn with_machines<R>(
     with_plans(&inputs, target, |machines, more| {
         problems.extend(more);
         if options.strict {
-            problems.extend(machines.iter().flat_map(Machine::refused_warnings));
+            let refused = machines
+                .iter()
+                .flat_map(|machine| machine.refused_warnings(options));
+            problems.extend(refused);
         }
         match problems.is_empty() {
             true => use_machines(machines),
@@ -185,8 +188,9 @@ impl Machine<'_> {
         }
     }
 
-    fn refused_warnings(&self) -> impl Iterator<Item = Problem> {
+    fn refused_warnings(&self, options: &Options) -> impl Iterator<Item = Problem> {
         let warnings = self.planned.warnings();
+        let warnings = warnings.filter(|warning| !options.allows(warning));
         warnings.map(|warning| refused_warning(self.file, &warning))
     }
 }

@@ -15,6 +15,7 @@ use crate::plan::{Planned, unique_sources};
 use crate::printable::printable;
 use crate::problem::{Failure, Problem};
 use crate::report::size::size;
+use crate::report::words::memory;
 use crate::session::Machine;
 
 /// Prints the mapping of `address`, and the entries that a page walker reads on the way.
@@ -142,7 +143,7 @@ fn walk<F: Walkable>(
     Ok(Walked {
         host: leaf.address,
         leaf_size: leaf.page_size,
-        attributes: leaf.attributes.to_string(),
+        attributes: format!("{} ({})", memory(leaf.kind), leaf.attributes),
         steps: steps.collect(),
     })
 }

@@ -34,6 +34,31 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    const ALL: [Self; 13] = [
+        Self::PageExposure,
+        Self::HostAlias,
+        Self::RegionRounded,
+        Self::DeviceFlagInMemoryRegion,
+        Self::ExcludedDeviceReachable,
+        Self::DeviceTreeEntryIgnored,
+        Self::DeviceTreeEntryClipped,
+        Self::NothingPassedThrough,
+        Self::OverReservedMemory,
+        Self::RamOverDevice,
+        Self::VirtualDeviceUnplaced,
+        Self::UnknownKey,
+        Self::SharedDevice,
+    ];
+
+    /// The code with the name that programs read.
+    pub(crate) fn parse(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|code| code.name() == name);
+        known.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            format!("no such warning; there are {}", names.join(", "))
+        })
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::PageExposure => "page-exposure",

@@ -360,6 +360,82 @@ fn the_examples_plan_check_and_fit_80_columns() {
     }
 }
 
+/// Help reached 143 columns, `dump` 132 and `check` 178.
+#[test]
+fn everything_for_people_fits_80_columns() {
+    let folder = Folder::new();
+    let long =
+        "/a/very/long/path/that/goes/on/and/on/and/on/until/it/is/longer/than/a/line@10000000";
+    let devices = format!(
+        "passthrough_devices = [[\"{long}\", 0x10000000, 0x1000_0000_0000, 0x18]]
+        emu_devices = [[\"{long}\", 0x1_0000, 0x1000, 0, 10, []]]"
+    );
+    let memory =
+        "[0x1_0000_0000_0000, 0x1000_0800, 7, 0], [0xff_0000_0000_0000, 0x1001_0000, 7, 1]";
+    let narrow = config("[0x8000_0000, 0x1001_0800, 7, 1]", &devices);
+    let wide = config(memory, &devices).replace("guest", &"long name ".repeat(9));
+    let (narrow, wide) = (
+        folder.file("narrow.toml", narrow),
+        folder.file("wide.toml", wide),
+    );
+    let mut outputs = vec![];
+    for command in ["plan", "check", "dump"] {
+        outputs.push(guest_map(&[command, "--help"]).accepted());
+        for (file, mode) in [(&narrow, "sv39x4"), (&wide, "sv57x4")] {
+            let options = ["--arch", "riscv64", "--mode", mode];
+            outputs.push(guest_map(&[&[command, file], &options[..]].concat()).accepted());
+        }
+    }
+    for output in outputs {
+        // The name of a file is the user's.
+        let lines = output
+            .lines()
+            .filter(|line| !line.starts_with(&narrow[..4]));
+        for line in lines {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
+fn warnings_of_one_kind_are_summed_up() {
+    let row = |n: u64| format!("[\"d{n}\", {0:#x}, {0:#x}, 8],", 0x1000_0000 + n * 0x2000);
+    let rows: String = (0..5).map(row).collect();
+    let text = config(
+        "[0x800, 0x1000, 7, 0]",
+        &format!("passthrough_devices = [{rows}]"),
+    );
+    let count = |options: &[&str]| {
+        let options = [&["--arch", "riscv64"], options].concat();
+        let table = run("plan", &text, &options).accepted();
+        let lines: Vec<_> = table
+            .lines()
+            .filter(|line| line.starts_with("warning: "))
+            .collect();
+        lines.join("\n")
+    };
+    let some = count(&[]);
+    assert_eq!(some.lines().count(), 3, "{some}");
+    assert!(
+        some.contains("4 more of this kind") && some.contains("region-rounded"),
+        "{some}"
+    );
+    assert_eq!(count(&["--warnings", "all"]).lines().count(), 6);
+    assert_eq!(count(&["--allow", "page-exposure"]).lines().count(), 1);
+    assert_eq!(
+        count(&["--allow", "page-exposure,region-rounded", "--strict"]),
+        ""
+    );
+    let strict = ["--arch", "riscv64", "--allow", "page-exposure", "--strict"];
+    assert_eq!(run("plan", &text, &strict).refused().len(), 1);
+    assert_eq!(
+        run("plan", &text, &["--arch", "riscv64", "--allow", "none"]).status,
+        2
+    );
+    let json = plan_json(&text, &["--arch", "riscv64", "--allow", "page-exposure"]);
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 6);
+}
+
 #[test]
 fn the_manual_shows_what_is_printed() {
     let (name, arch) = EXAMPLES[0];

@@ -4,4 +4,5 @@ pub(crate) mod json;
 pub(crate) mod size;
 pub(crate) mod svg;
 pub(crate) mod table;
-mod wrap;
+pub(crate) mod words;
+pub(crate) mod wrap;

@@ -8,22 +8,37 @@ use mapping_flags::{MappingFlags, MemoryType};
 use region_planner::Mapping;
 
 use super::size::size;
+use super::words::count;
 use super::wrap::{INDENT, Paragraph};
+use crate::cli::{Listing, Options};
 use crate::plan::{Planned, unique_sources};
 use crate::printable::printable;
-use crate::warning::Warning;
+use crate::warning::{Code, Warning};
 
 /// Writes the regions, the cost and the warnings.
-pub(crate) fn write(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(
+    planned: &Planned<'_, '_>,
+    options: &Options,
+    output: &mut impl Write,
+) -> io::Result<()> {
     write_head(planned, output)?;
     let digits = digits_for(planned);
     if planned.plan.mapping_count() > 0 {
         let range = 2 * digits + 5;
+        let size = if shows_size(digits) {
+            "      size  "
+        } else {
+            ""
+        };
+        let kind = if shows_kind(digits) {
+            "          kind"
+        } else {
+            ""
+        };
         writeln!(
             output,
-            "\n{:range$}  {:>10}  {:host$}  flags          kind",
+            "\n{:range$}  {size}{:host$}  flags{kind}",
             "guest",
-            "size",
             "host",
             host = digits + 2,
         )?;
@@ -35,22 +50,32 @@ pub(crate) fn write(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::R
     write_ports(planned, output)?;
     write_virtual(planned, output)?;
     write_cost(planned, output)?;
-    write_warnings(planned.warnings(), output)
+    write_warnings(planned.warnings(), options, output)
+}
+
+/// Whether kinds fit beside addresses of so many digits, or else go before the sources.
+const fn shows_kind(digits: usize) -> bool {
+    digits <= 10
+}
+
+/// The same of sizes.
+const fn shows_size(digits: usize) -> bool {
+    digits <= 14
 }
 
 fn write_head(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::Result<()> {
     let config = planned.config;
     let geometry = planned.hardware.geometry();
-    writeln!(
-        output,
-        "VM {} {:?} on {} in mode {}: guest {} bits, host {} bits",
-        config.id,
-        config.name,
+    let mut paragraph = Paragraph::new(output, &format!("VM {}", config.id))?;
+    paragraph.add_words(&format!("{:?}", config.name))?;
+    paragraph.add_words(&format!(
+        "on {} in mode {}: guest {} bits, host {} bits",
         planned.mode.architecture(),
         planned.mode,
         geometry.input_bits(),
         geometry.output_bits(),
-    )
+    ))?;
+    paragraph.end()
 }
 
 /// The width of all addresses: that of the widest.
@@ -81,17 +106,22 @@ fn write_mapping(
     output: &mut impl Write,
 ) -> io::Result<()> {
     let guest = mapping.guest();
-    writeln!(
-        output,
-        "{}  {:>10}  {:host$}  {}  {}",
+    let columns = digits + 2;
+    let size = match shows_size(digits) {
+        true => format!("{:>10}  ", size(guest.size())),
+        false => String::new(),
+    };
+    let host = host(guest.start(), mapping.host(), digits);
+    let line = format!(
+        "{}  {size}{host:columns$}  {}",
         range(guest, digits),
-        size(guest.size()),
-        host(guest.start(), mapping.host(), digits),
         flags(mapping.flags()),
-        mapping.kind(),
-        host = digits + 2,
-    )?;
-    write_sources(mapping, output)
+    );
+    match shows_kind(digits) {
+        true => writeln!(output, "{line}  {}", mapping.kind())?,
+        false => writeln!(output, "{}", line.trim_end())?,
+    }
+    write_sources(mapping, digits, output)
 }
 
 fn write_emulated(
@@ -106,7 +136,9 @@ fn write_emulated(
         }
         if let Some(bytes) = region.requested() {
             let (range, size) = (range(bytes, digits), size(bytes.size()));
-            writeln!(output, "{range}  {size:>10}  {}", printable(region.name()))?;
+            let mut paragraph = Paragraph::new(output, &format!("{range}  {size:>10} "))?;
+            paragraph.add("", region.name())?;
+            paragraph.end()?;
         }
     }
     Ok(())
@@ -145,43 +177,88 @@ fn write_cost(planned: &Planned<'_, '_>, output: &mut impl Write) -> io::Result<
     let leaves = &cost.leaves;
     writeln!(
         output,
-        "\ntables: {} levels, root {}, {} in {} frames of 4 KiB\nleaves: {} of 4K, {} of 2M, {} of 1G",
-        cost.levels,
+        "\ntables: {}, root {}, {} in {} of 4 KiB\nleaves: {} of 4K, {} of 2M, {} of 1G",
+        count(cost.levels.into(), "level"),
         size(cost.root_bytes),
         size(cost.frames.saturating_mul(0x1000)),
-        cost.frames,
+        count(cost.frames, "frame"),
         leaves.size_4k,
         leaves.size_2m,
         leaves.size_1g,
     )
 }
 
-/// Writes warnings, if there are any, after an empty line.
+/// How many warnings of one kind are printed before they are summed up.
+const LISTED: usize = 3;
+
+/// Writes warnings, if there are any, after an empty line. Of a kind that occurs often only the first, as
+/// long as nobody asks for all.
 pub(crate) fn write_warnings(
     warnings: impl Iterator<Item = Warning>,
+    options: &Options,
     output: &mut impl Write,
 ) -> io::Result<()> {
+    let warnings: Vec<_> = warnings
+        .filter(|warning| !options.allows(warning))
+        .collect();
+    let of_kind = |code| {
+        warnings
+            .iter()
+            .filter(move |other| other.code == code)
+            .count()
+    };
+    let mut summed_up: Vec<Code> = Vec::new();
     let mut separator = "\nwarning:";
-    for warning in warnings {
-        let mut paragraph = Paragraph::new(output, separator)?;
-        paragraph.add("", warning.code.name())?;
-        let mut between = ":";
-        for word in warning.message.split(' ') {
-            paragraph.add(between, word)?;
-            between = "";
+    for warning in &warnings {
+        let code = warning.code;
+        if summed_up.contains(&code) {
+            continue;
         }
-        paragraph.end()?;
+        write_warning(separator, code, &warning.message, output)?;
         separator = "warning:";
+        let number = of_kind(code);
+        if options.warnings == Listing::Some && number > LISTED {
+            let more = format!(
+                "{} more of this kind; --warnings all lists them",
+                number - 1
+            );
+            write_warning(separator, code, &more, output)?;
+            summed_up.push(code);
+        }
     }
     Ok(())
 }
 
-fn write_sources(mapping: &Mapping<'_, '_>, output: &mut impl Write) -> io::Result<()> {
-    let mut sources = unique_sources(mapping);
-    let first = format!("{INDENT}{}", printable(sources.next().unwrap_or_default()));
-    let mut paragraph = Paragraph::new(output, &first)?;
-    for source in sources {
-        paragraph.add(",", source)?;
+fn write_warning(
+    separator: &str,
+    code: Code,
+    message: &str,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let mut paragraph = Paragraph::new(output, separator)?;
+    paragraph.add("", &format!("{}:", code.name()))?;
+    paragraph.add_words(message)?;
+    paragraph.end()
+}
+
+fn write_sources(
+    mapping: &Mapping<'_, '_>,
+    digits: usize,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    // A space follows before the first source.
+    let mut before = INDENT.get(1..).unwrap_or_default().to_owned();
+    if !shows_size(digits) {
+        before += &format!(" {},", size(mapping.guest().size()));
+    }
+    if !shows_kind(digits) {
+        before += &format!(" {}:", mapping.kind());
+    }
+    let mut paragraph = Paragraph::new(output, &before)?;
+    let mut between = "";
+    for source in unique_sources(mapping) {
+        paragraph.add(between, source)?;
+        between = ",";
     }
     paragraph.end()
 }

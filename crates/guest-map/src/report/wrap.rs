@@ -1,5 +1,6 @@
 //! Words, broken into lines.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::printable::printable;
@@ -27,7 +28,7 @@ impl<'o, W: Write> Paragraph<'o, W> {
 
     /// Writes `between`, then `text` in this line or in the next.
     pub(crate) fn add(&mut self, between: &str, text: &str) -> io::Result<()> {
-        let text = printable(text);
+        let text = shortened(printable(text), COLUMNS - INDENT.len() - 1);
         let width = width(&text);
         let space = between.len() + 1;
         self.output.write_all(between.as_bytes())?;
@@ -43,10 +44,29 @@ impl<'o, W: Write> Paragraph<'o, W> {
         self.output.write_all(text.as_bytes())
     }
 
+    /// Adds the words of `text`, with nothing but spaces between.
+    pub(crate) fn add_words(&mut self, text: &str) -> io::Result<()> {
+        text.split(' ').try_for_each(|word| self.add("", word))
+    }
+
     /// Ends the last line.
     pub(crate) fn end(self) -> io::Result<()> {
         self.output.write_all(b"\n")
     }
+}
+
+/// `text` with its middle left out where it is wider than a line: long paths, whose last name tells most.
+fn shortened(text: Cow<'_, str>, columns: usize) -> Cow<'_, str> {
+    const GAP: &str = "...";
+    let length = width(&text);
+    if length <= columns || !text.contains('/') {
+        return text;
+    }
+    let head = columns / 3;
+    let tail = columns - head - GAP.len();
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    format!("{start}{GAP}{end}").into()
 }
 
 fn width(text: &str) -> usize {
