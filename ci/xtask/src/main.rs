@@ -14,6 +14,7 @@ mod machine;
 mod process;
 mod release;
 mod report;
+mod sanitize;
 mod test;
 mod tool;
 mod toolchain;
@@ -41,6 +42,8 @@ enum Command {
     Guest(guest::Options),
     /// Check what publishing takes: the examples, features, documentation and packages
     Release(release::Options),
+    /// Run small tests under Miri and ThreadSanitizer, where a nightly toolchain has them
+    Sanitize,
     /// Measure the page tables against each other and against the memory floor
     Bench(bench::Options),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Machine(options) => machine::run(&options, &mut report),
         Command::Guest(options) => guest::run(&options, &mut report),
         Command::Release(options) => release::run(&options, &mut report),
+        Command::Sanitize => sanitize::run(&mut report),
         Command::Bench(options) => return bench::run(&options, report),
     }
     report.finish()

@@ -9,6 +9,7 @@ use crate::machine;
 use crate::process::{self, cargo};
 use crate::release;
 use crate::report::{Report, Tally};
+use crate::sanitize;
 
 /// Runs all checks; a failure does not keep the others from running.
 pub(crate) fn run(report: &mut Report) {
@@ -17,6 +18,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("documentation", documentation);
     report.step("tests", tests);
     release::run(&release::Options::default(), report);
+    sanitize::run(report);
     report.step("instructions", guard::run);
     cross::run(&cross::Options::default(), report);
     encodings::run(&encodings::Options::default(), report);

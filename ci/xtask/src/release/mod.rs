@@ -3,7 +3,7 @@
 mod docs_rs;
 mod examples;
 mod features;
-mod nightly;
+pub(crate) mod nightly;
 mod packages;
 
 use std::path::PathBuf;

@@ -7,12 +7,22 @@ use cargo_metadata::{Metadata, Package};
 
 use crate::process;
 
-const TOOLCHAIN: &str = "nightly";
+/// The toolchain, as `rustup` names it.
+pub(crate) const TOOLCHAIN: &str = "nightly";
 
 /// The cargo of the nightly toolchain.
-pub(super) fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
+    run("cargo")
+}
+
+/// The compiler of the nightly toolchain.
+pub(crate) fn rustc() -> Command {
+    run("rustc")
+}
+
+fn run(program: &str) -> Command {
     let mut command = Command::new("rustup");
-    command.args(["run", TOOLCHAIN, "cargo"]);
+    command.args(["run", TOOLCHAIN, program]);
     // Cargo names its own programs to those it runs, and these are another toolchain's.
     for name in ["CARGO", "RUSTC", "RUSTDOC"] {
         command.env_remove(name);
