@@ -40,7 +40,8 @@ pub enum TlbInstruction {
 }
 
 /// The TLBI operations that concern stage 2 at EL1&0 (Arm DDI 0487, "TLB maintenance
-/// instructions"). The ones in `Is` reach the Inner Shareable domain: every CPU here.
+/// instructions"), and one of EL2's own translation, by which software repeats a broadcast. The ones in `Is`
+/// reach the Inner Shareable domain: every CPU here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the manual's mnemonics")]
 pub enum Tlbi {
@@ -58,6 +59,7 @@ pub enum Tlbi {
     VmallS12E1Is,
     AllE1,
     AllE1Is,
+    ValE2Is,
 }
 
 /// The barriers that order or complete TLB maintenance.

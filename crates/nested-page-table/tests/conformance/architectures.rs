@@ -182,6 +182,10 @@ pub(crate) const AARCH64: fn(&str, u8) -> Variant = |mode, number| {
             .with_tlb_level_hint()
             .with_16_bit_vmid();
     }
+    let repeats = number & 3 == 1;
+    if repeats {
+        capabilities = capabilities.with_repeat_tlbi();
+    }
     let format = aarch64::Stage2::new(mode.parse().unwrap(), capabilities).unwrap();
     let reference = Stage2Reference {
         vtcr: format.vtcr(),
@@ -194,7 +198,10 @@ pub(crate) const AARCH64: fn(&str, u8) -> Variant = |mode, number| {
             hardware_dirty_state: true,
         },
     };
-    let tlb = Stage2Tlb::new(CPUS, if range { 16 } else { 8 }).with_vtcr(format.vtcr());
+    let mut tlb = Stage2Tlb::new(CPUS, if range { 16 } else { 8 }).with_vtcr(format.vtcr());
+    if repeats {
+        tlb = tlb.with_late_completion();
+    }
     let convert = |format: &aarch64::Stage2, request: &Invalidation| {
         // The CPUs of the model begin with both registers 0 and run no guest in between.
         let current = aarch64::Stage2Registers { vtcr: 0, vttbr: 0 };
@@ -226,6 +233,7 @@ fn stage2_instruction(instruction: aarch64::Instruction) -> TlbInstruction {
         I::TlbiVmalle1 => tlbi(Tlbi::VmallE1, 0),
         I::TlbiVmalls12e1is => tlbi(Tlbi::VmallS12E1Is, 0),
         I::TlbiVmalls12e1 => tlbi(Tlbi::VmallS12E1, 0),
+        I::TlbiVale2is(xt) => tlbi(Tlbi::ValE2Is, xt),
         other => panic!("an instruction that the model does not know: {other:?}"),
     }
 }

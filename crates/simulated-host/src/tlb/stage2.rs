@@ -26,6 +26,7 @@ pub struct Stage2Tlb {
     vmid_mask: u64,
     /// What VTCR_EL2 has to be where an invalidation is issued, if that is checked.
     vtcr: Option<u64>,
+    completes_late: bool,
 }
 
 /// What selects a table.
@@ -49,6 +50,8 @@ struct CpuState {
     unordered: bool,
     /// Operations without the DSB that completes them.
     open: Vec<Operation>,
+    /// Broadcasts whose DSB did not wait for accesses.
+    late: Vec<Operation>,
 }
 
 impl CpuState {
@@ -67,6 +70,19 @@ impl Stage2Tlb {
             cpus,
             vmid_mask: (1 << vmid_bits.min(16)) - 1,
             vtcr: None,
+            completes_late: false,
+        }
+    }
+
+    /// CPUs with the errata of a DSB that does not wait for accesses which an invalidated translation
+    /// served (Cortex-A76 1286807 and its kin): what a broadcast removes is in use until another broadcast
+    /// is complete.
+    #[must_use]
+    pub fn with_late_completion(self) -> Self {
+        let completes_late = true;
+        Self {
+            completes_late,
+            ..self
         }
     }
 
@@ -127,6 +143,13 @@ impl Stage2Tlb {
             .into_iter()
             .partition(|operation| everywhere || !operation.shareable);
         state.open = open;
+        let is_broadcast = |operation: &Operation| operation.shareable;
+        if !self.completes_late || !done.iter().any(is_broadcast) {
+            return self.complete(cpu, &done);
+        }
+        let (late, mut done): (Vec<_>, Vec<_>) = done.into_iter().partition(is_broadcast);
+        done.append(&mut state.late);
+        state.late = late;
         self.complete(cpu, &done);
     }
 

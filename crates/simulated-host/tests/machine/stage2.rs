@@ -202,6 +202,27 @@ fn the_other_machines_vtcr_is_switched_to_and_back() {
     assert_eq!(found(Some(right.len() - 3)), ["VtcrNotRestored"]);
 }
 
+/// The DSB of the errata waits for nothing of its own broadcast, and for everything of the one before.
+#[test]
+fn late_completion_takes_another_broadcast() {
+    let register = Rig::new(Arch::Aarch64).register;
+    let found = |operations: &[(Tlbi, u64)]| {
+        let model = Stage2Tlb::new(1, 16).with_late_completion();
+        let rig = Rig::with_model(Arch::Aarch64, Box::new(model));
+        rig.touch();
+        rig.set_page(0);
+        rig.run(&stage2_sequence(register, operations));
+        names(&rig.check())
+    };
+    let (page, stage_1) = ((Tlbi::Ipas2E1Is, GPA >> 12), (Tlbi::VmallE1Is, 0));
+    assert_eq!(found(&[page, stage_1]), ["Stale"]);
+    assert_eq!(found(&[page, stage_1, (Tlbi::ValE2Is, 0)]), [""; 0]);
+    assert_eq!(found(&[(Tlbi::VmallS12E1Is, 0)]), ["Stale"]);
+    assert_eq!(found(&[(Tlbi::VmallS12E1Is, 0), stage_1]), [""; 0]);
+    // What stays on the CPU is complete at once, and repeats no broadcast.
+    assert_eq!(found(&[(Tlbi::VmallS12E1, 0)]), [""; 0]);
+}
+
 #[test]
 fn a_broadcast_needs_barriers_of_its_domain() {
     let mut weak = right();

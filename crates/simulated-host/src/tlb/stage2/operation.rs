@@ -21,6 +21,8 @@ pub(super) enum Target {
     Both,
     /// Both stages of every VMID.
     All,
+    /// EL2's own translation, which is not modelled.
+    OtherRegime,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,7 @@ impl Operation {
             Tlbi::VmallE1 | Tlbi::VmallE1Is => Target::Combined,
             Tlbi::VmallS12E1 | Tlbi::VmallS12E1Is => Target::Both,
             Tlbi::AllE1 | Tlbi::AllE1Is => Target::All,
+            Tlbi::ValE2Is => Target::OtherRegime,
         };
         let shareable = matches!(
             operation,
@@ -52,6 +55,7 @@ impl Operation {
                 | Tlbi::VmallE1Is
                 | Tlbi::VmallS12E1Is
                 | Tlbi::AllE1Is
+                | Tlbi::ValE2Is
         );
         Some(Self {
             target,
@@ -80,6 +84,7 @@ impl Operation {
             Target::Combined => cache.forget(tag, |_, kept| kept.combined &= kept.result),
             Target::Both => cache.forget(tag, |_, kept| *kept = Kept::default()),
             Target::All => cache.forget(None, |_, kept| *kept = Kept::default()),
+            Target::OtherRegime => {}
         }
     }
 }
