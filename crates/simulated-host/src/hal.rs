@@ -5,6 +5,7 @@ use guest_addr::{HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use guest_vm::{GuestUse, VmHal};
 use nested_page_table::{Invalidation, InvalidationFailed};
 
+use crate::event_log::Event;
 use crate::frames::{FrameObserver, SimulatedFrames};
 use crate::host::SimulatedHost;
 use crate::sync::locked;
@@ -154,6 +155,7 @@ unsafe impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
     }
 
     fn drop_stale_lines(&self, range: HostPhysRange) {
+        self.machine().note(Event::StaleLinesDropped(range));
         let behind = locked(&self.regions).behind_cache.take(range);
         for (address, word) in behind {
             self.memory().write(HostPhysAddr::new(address), word);
@@ -161,6 +163,7 @@ unsafe impl<const PARTIAL_FREE: bool> VmHal for SimulatedHost<PARTIAL_FREE> {
     }
 
     fn sync_instructions(&self, range: HostPhysRange) {
+        self.machine().note(Event::Synchronised(range));
         locked(&self.regions).synchronised.push(range);
     }
 }

@@ -11,6 +11,7 @@ use guest_vm::GuestUse;
 use nested_page_table::{Invalidation, InvalidationFailed, Scope, TableHost};
 
 use crate::behind_cache::BehindCache;
+use crate::event_log::Event;
 use crate::frames::{Placement, SimulatedFrames};
 use crate::instruction::TlbInstruction;
 use crate::machine::Machine;
@@ -159,13 +160,17 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
             sabotage(request, &mut instructions);
         }
         let cpu = self.cpu.load(Ordering::Relaxed);
-        if request.scope() == Scope::Local || self.machine.rules().broadcast {
+        let only_this = request.scope() == Scope::Local || self.machine.rules().broadcast;
+        let cpus = if only_this {
+            cpu..cpu + 1
+        } else {
+            0..self.machine.cpus()
+        };
+        for cpu in cpus {
             self.machine.execute(cpu, &instructions);
-            return Ok(());
         }
-        for cpu in 0..self.machine.cpus() {
-            self.machine.execute(cpu, &instructions);
-        }
+        self.machine
+            .note(Event::Invalidated(Box::new(request.clone())));
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 compile_error!("simulated-host supports 64-bit targets only: its memory is larger than 4 GiB");
 
 mod behind_cache;
+mod event_log;
 mod frames;
 
 mod hal;
@@ -18,6 +19,7 @@ mod tlb;
 mod violation;
 mod walk;
 
+pub use event_log::Event;
 pub use frames::{Failure, FrameObserver, Placement, SimulatedFrames, Snapshot};
 pub use host::SimulatedHost;
 pub use instruction::{Dsb, TlbInstruction, Tlbi};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 
+use crate::event_log::{Event, EventLog, Watched};
 use crate::frames::FrameObserver;
 use crate::instruction::TlbInstruction;
 use crate::memory::SparseMemory;
@@ -33,6 +34,7 @@ pub struct Machine {
     violations: Arc<Violations>,
     walker: Box<dyn Walker>,
     state: Mutex<State>,
+    log: EventLog,
     /// Frames that were allocated and not cleaned since, if anybody cares.
     unclean: Mutex<Option<BTreeSet<u64>>>,
 }
@@ -62,6 +64,7 @@ impl Machine {
             violations,
             walker,
             state: Mutex::new(state),
+            log: EventLog::default(),
             unclean: Mutex::new(None),
         }
     }
@@ -270,8 +273,38 @@ impl Machine {
         locked(&self.unclean).get_or_insert_default();
     }
 
+    /// From now on, notes what happens: see [`take_events`](Self::take_events).
+    pub fn log_events(&self) {
+        self.log.switch_on();
+    }
+
+    /// Notes from now on when the guest page `gpa` in the table of `root_register` is linked and unlinked.
+    pub fn watch_page(&self, root_register: u64, gpa: GuestPhysAddr) {
+        self.log.watch_page(self, root_register, gpa);
+    }
+
+    /// Notes from now on when the word at `address`, a multiple of 8, is changed.
+    pub fn watch_word(&self, address: HostPhysAddr) {
+        self.log.watch_word(self, address);
+    }
+
+    /// What happened since the log was switched on, or since the last call, in order.
+    pub fn take_events(&self) -> Vec<Event> {
+        self.log.take(self)
+    }
+
+    /// Notes `event`, if events are noted.
+    pub(crate) fn note(&self, event: Event) {
+        self.log.note(self, event);
+    }
+
     /// Cleans the data caches for `range`.
     pub fn clean(&self, range: HostPhysRange) {
+        self.note(Event::Cleaned(range));
+        self.forget_unclean(range);
+    }
+
+    fn forget_unclean(&self, range: HostPhysRange) {
         if let Some(unclean) = locked(&self.unclean).as_mut() {
             // A frame is clean when all of it was: callers clean whole frames.
             unclean.retain(|frame| {
@@ -346,8 +379,26 @@ impl State {
     }
 }
 
+impl Watched for Machine {
+    fn host_of(&self, root_register: u64, gpa: GuestPhysAddr) -> Option<HostPhysAddr> {
+        match self
+            .present(root_register)
+            .walk(gpa.as_u64())
+            .outcome_at(gpa.as_u64())
+        {
+            Outcome::Translation(translation) => Some(translation.host),
+            _ => None,
+        }
+    }
+
+    fn word(&self, address: HostPhysAddr) -> Option<u64> {
+        self.memory.read(address)
+    }
+}
+
 impl FrameObserver for Machine {
     fn after_alloc(&self, range: HostPhysRange) {
+        self.note(Event::Allocated(range));
         if let Some(unclean) = locked(&self.unclean).as_mut() {
             let frames = (range.start().as_u64()..=range.last().as_u64()).step_by(0x1000);
             unclean.extend(frames);
@@ -355,6 +406,7 @@ impl FrameObserver for Machine {
     }
 
     fn before_free(&self, range: HostPhysRange) {
+        self.note(Event::Freed(range));
         let state = locked(&self.state);
         for (cpu, cache) in state.model.caches().iter().enumerate() {
             let used = cache
@@ -363,7 +415,7 @@ impl FrameObserver for Machine {
             self.violations.report_all(used);
         }
         drop(state);
-        self.clean(range);
+        self.forget_unclean(range);
     }
 }
 

@@ -3,7 +3,7 @@
 use guest_addr::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 use guest_vm::VmHal;
 use nested_page_table::{AddressSpaceId, HostFrames, Invalidation, Scope, TableHost};
-use simulated_host::{Placement, SimulatedHost, Violation};
+use simulated_host::{Event, Placement, SimulatedHost, Violation};
 
 use crate::common::{Arch, RW, names};
 
@@ -139,4 +139,50 @@ fn memory_that_a_guest_reaches_was_cleaned() {
     assert_eq!(host.cleaned().len(), 2);
     host.sync_instructions(range(block, 0x1000));
     assert_eq!(host.synchronised(), [range(block, 0x1000)]);
+}
+
+/// What no call tells of stands between the events that it happened between.
+#[test]
+fn events_are_noted_in_order() {
+    let arch = Arch::Aarch64;
+    let host = host(arch);
+    let machine = host.machine();
+    let frames = VmHal::frames(&host);
+    let root = frames.alloc_zeroed(1, 0x1000).unwrap();
+    assert_eq!(machine.take_events(), [], "not switched on");
+    machine.log_events();
+    let frame = frames.alloc_zeroed(1, 0x1000).unwrap();
+    let register = arch.register(root.as_u64(), 1);
+    let gpa = GuestPhysAddr::new(0x1000);
+    machine.watch_page(register, gpa);
+    machine.watch_word(frame);
+    assert!(host.memory().write(frame, 7));
+    host.clean_data_cache(range(frame, 0x1000));
+    assert!(host.memory().write(root, arch.leaf(2, 1 << 30, RW)));
+    host.sync_instructions(range(frame, 8));
+    assert!(host.memory().write(root, 0));
+    let everything = request(register, Scope::AllCpus);
+    VmHal::invalidate(&host, &everything).unwrap();
+    host.fail_invalidations(1);
+    VmHal::invalidate(&host, &everything).unwrap_err();
+    host.drop_stale_lines(range(frame, 8));
+    // SAFETY: the frame was just handed out, and nobody uses it.
+    unsafe { frames.dealloc(frame, 1) };
+    let linked = HostPhysAddr::new((1 << 30) + 0x1000);
+    let expected = [
+        Event::Allocated(range(frame, 0x1000)),
+        Event::Stored {
+            address: frame,
+            value: 7,
+        },
+        Event::Cleaned(range(frame, 0x1000)),
+        Event::Linked { gpa, host: linked },
+        Event::Synchronised(range(frame, 8)),
+        Event::Unlinked { gpa },
+        Event::Invalidated(Box::new(everything)),
+        Event::StaleLinesDropped(range(frame, 8)),
+        Event::Freed(range(frame, 0x1000)),
+    ];
+    let events = machine.take_events();
+    assert_eq!(events[..expected.len()], expected);
 }
