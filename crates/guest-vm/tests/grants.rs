@@ -1,4 +1,5 @@
 //! Host memory that a guest gets only if the host says so.
+#![cfg(feature = "arceos")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -8,7 +8,7 @@ use crate::process::{self, cargo};
 
 const VERSION: &str = "0.6.46";
 
-/// Checks each crate by itself with each combination of its features, warnings denied.
+/// Checks each crate, and its tests, by itself with each combination of its features, warnings denied.
 ///
 /// cargo-hack does it. Where it is missing and cannot be installed, nothing is checked, and that is said.
 ///
@@ -26,7 +26,13 @@ pub(super) fn check() -> Result<(), String> {
     }
     process::run(
         Command::new(&program)
-            .args(["hack", "check", "--workspace", "--feature-powerset"])
+            .args([
+                "hack",
+                "check",
+                "--workspace",
+                "--feature-powerset",
+                "--all-targets",
+            ])
             .args(["--quiet", "--keep-going", "--target-dir"])
             .arg(kept("features")?)
             .env("RUSTFLAGS", "-D warnings"),
