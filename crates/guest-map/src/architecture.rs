@@ -11,6 +11,8 @@ use nested_paging_aarch64::{self as aarch64, Stage2};
 use nested_paging_riscv64::{self as riscv64, GStage};
 use nested_paging_x86_64::{self as x86_64, Ept};
 
+use crate::capabilities::Capabilities;
+
 /// An architecture, as `--arch` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Architecture {
@@ -31,8 +33,21 @@ impl Architecture {
         })
     }
 
-    /// The modes that `auto` chooses from, smallest first.
-    pub(crate) fn auto_modes(self) -> Vec<Mode> {
+    /// The modes that `auto` chooses from on a machine with `capabilities`, smallest first.
+    ///
+    /// The IPA is never wider than the machine's physical addresses (Arm DDI 0487, D8: `VTCR_EL2.T0SZ`
+    /// and `ID_AA64MMFR0_EL1.PARange`), so that one below 40 bits has a mode of that width alone.
+    pub(crate) fn auto_modes(self, capabilities: Capabilities<'_>) -> Vec<Mode> {
+        let mut modes = self.usual_modes();
+        modes.retain(|mode| mode.hardware(capabilities).is_ok());
+        if modes.is_empty() && self == Self::Aarch64 {
+            let bits = capabilities.aarch64().physical_address_range().bits();
+            modes.extend(Mode::parse(&format!("ipa{bits}")));
+        }
+        modes
+    }
+
+    fn usual_modes(self) -> Vec<Mode> {
         match self {
             Self::Riscv64 => riscv64::Mode::AUTO
                 .iter()
@@ -53,18 +68,25 @@ impl Architecture {
     }
 
     /// The width of the widest address that some mode translates to itself.
-    pub(crate) fn widest_identity_bits(self) -> u32 {
-        let widths = self.auto_modes().into_iter().filter_map(|mode| {
-            let hardware = mode.hardware().ok()?;
-            let geometry = hardware.geometry();
-            Some(geometry.input_bits().min(geometry.output_bits()))
-        });
+    pub(crate) fn widest_identity_bits(self, capabilities: Capabilities<'_>) -> u32 {
+        let widths = self
+            .auto_modes(capabilities)
+            .into_iter()
+            .filter_map(|mode| {
+                let hardware = mode.hardware(capabilities).ok()?;
+                let input_bits = hardware.geometry().input_bits();
+                Some(input_bits.min(hardware.output_bits(capabilities)))
+            });
         widths.max().unwrap_or_default()
     }
 
-    /// The first mode that translates the byte at `last`; the widest if none does.
-    pub(crate) fn mode_for(self, last: GuestPhysAddr) -> Option<Mode> {
-        let modes = self.auto_modes();
+    /// The first mode of the machine that translates the byte at `last`; the widest if none does.
+    pub(crate) fn mode_for(
+        self,
+        last: GuestPhysAddr,
+        capabilities: Capabilities<'_>,
+    ) -> Option<Mode> {
+        let modes = self.auto_modes(capabilities);
         let holding = modes.iter().find(|mode| last.fits_in(mode.input_bits()));
         holding.or(modes.last()).copied()
     }
@@ -114,20 +136,20 @@ impl Mode {
         }
     }
 
-    /// The format of the mode's tables, on a machine that has what most have.
+    /// The format of the mode's tables, on a machine with `capabilities`.
     ///
     /// # Errors
     ///
-    /// What the backend says, which should never happen.
-    pub(crate) fn hardware(self) -> Result<Hardware, String> {
+    /// The machine does not have the mode.
+    pub(crate) fn hardware(self, capabilities: Capabilities<'_>) -> Result<Hardware, String> {
         match self {
-            Self::Riscv64(mode) => GStage::new(mode, riscv64::Capabilities::common())
+            Self::Riscv64(mode) => GStage::new(mode, capabilities.riscv64())
                 .map(Hardware::Riscv64)
                 .map_err(|error| error.to_string()),
-            Self::Aarch64(mode) => Stage2::new(mode, aarch64::Capabilities::common())
+            Self::Aarch64(mode) => Stage2::new(mode, capabilities.aarch64())
                 .map(Hardware::Aarch64)
                 .map_err(|error| error.to_string()),
-            Self::X86_64(mode) => Ept::new(mode, x86_64::Capabilities::common())
+            Self::X86_64(mode) => Ept::new(mode, capabilities.x86_64())
                 .map(Hardware::X86_64)
                 .map_err(|error| error.to_string()),
         }
@@ -167,6 +189,12 @@ pub(crate) use with_format;
 impl Hardware {
     pub(crate) fn geometry(&self) -> &Geometry {
         with_format!(self, format => format.geometry())
+    }
+
+    /// The width of host addresses: that of the tables' entries, or of the machine.
+    pub(crate) fn output_bits(&self, capabilities: Capabilities<'_>) -> u32 {
+        let bits = self.geometry().output_bits();
+        capabilities.pa_bits().map_or(bits, |limit| bits.min(limit))
     }
 
     /// Whether a leaf can have `flags`.

@@ -4,7 +4,9 @@ use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange};
 use guest_vm::{
     EmulatedRegion, MapType, MemoryRegion, PassthroughRegion, Population, Vm, VmConfig,
 };
+use mapping_flags::MappingFlags;
 use nested_page_table::{LeafPolicy, Level};
+use reference_mmu::MemoryKind;
 use region_planner::{Mapping, Region, RegionKind};
 
 use crate::hardware_walk::Walkable;
@@ -19,6 +21,7 @@ const MAX_FRAMES: u64 = 1 << 18;
 pub(crate) struct Built<'h, F: Walkable> {
     pub(crate) vm: Vm<F, &'h Host>,
     pub(crate) mmu: F::Mmu,
+    format: F,
     /// How many frames the tables took.
     pub(crate) frames: u64,
     /// The host addresses behind the mappings whose memory the hypervisor chooses, by guest address.
@@ -65,9 +68,15 @@ impl<'h, F: Walkable> Built<'h, F> {
         Ok(Self {
             vm,
             mmu,
+            format,
             frames: (host.frames_out() - before) as u64,
             promised,
         })
+    }
+
+    /// What a walker has to find for `flags`.
+    pub(crate) fn memory_kind(&self, flags: MappingFlags) -> MemoryKind {
+        self.format.memory_kind(flags)
     }
 
     /// The host memory behind `mapping` on this host.

@@ -262,7 +262,7 @@ impl<'m, 'a: 'm, F: Walkable, I: Iterator<Item = Mapping<'m, 'a>>> Comparison<'_
                 leaf.address
             ));
         }
-        if leaf.permissions != permissions(flags) || leaf.kind != F::memory_kind(flags) {
+        if leaf.permissions != permissions(flags) || leaf.kind != self.built.memory_kind(flags) {
             let (found, kind) = (leaf.permissions, leaf.kind);
             return Some(format!(
                 "guest {start} has {found:?} and {kind:?}, planned was {flags}"

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use guest_addr::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 
 use crate::architecture::Architecture;
+use crate::capabilities::Capability;
 use crate::warning::{Code, Warning};
 
 /// Plans, checks and prints the guest-physical memory map of a virtual machine.
@@ -66,6 +67,9 @@ pub(crate) struct Options {
     /// smallest usual one that holds all mappings
     #[arg(long, default_value = "auto")]
     pub(crate) mode: String,
+    /// What the processors have and what not, such as svpbmt, no-execute-only or pa-bits=36
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = Capability::parse)]
+    pub(crate) capabilities: Vec<Capability>,
     /// Memory of the hypervisor, which no machine may reach; may be given several times
     #[arg(long, value_name = "BASE:SIZE", value_parser = parse_host_range)]
     pub(crate) hypervisor: Vec<HostPhysRange>,

@@ -6,6 +6,7 @@ use device_tree_regions::{DeviceTree, Finding, Idle, IgnoredReason, NodePath, Re
 use guest_addr::HostPhysRange;
 
 use crate::architecture::Architecture;
+use crate::capabilities::Capabilities;
 use crate::config::{Config, List, PathRow};
 use crate::idle::IdleCause;
 use crate::near::near_paths;
@@ -54,6 +55,7 @@ impl Findings {
         config: &Config<'_>,
         host: Option<HostTree<'_>>,
         architecture: Architecture,
+        capabilities: Capabilities<'_>,
     ) -> Result<Self, Vec<Fault>> {
         let rows = || config.passed.iter().chain(&config.excluded);
         if rows().next().is_none() {
@@ -83,7 +85,7 @@ impl Findings {
             passed.iter().map(String::as_str).collect(),
             excluded.iter().map(String::as_str).collect(),
         );
-        let bits = architecture.widest_identity_bits();
+        let bits = architecture.widest_identity_bits(capabilities);
         let selection = Selection::new(&passed, &excluded).with_address_bits(bits);
         Ok(Self::of_selection(config, host.tree, &selection))
     }

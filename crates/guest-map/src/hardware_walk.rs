@@ -21,7 +21,7 @@ pub(crate) trait Walkable: Format {
     fn mmu(&self, root_register: u64) -> Result<Self::Mmu, String>;
 
     /// What the walker has to find for `flags`.
-    fn memory_kind(flags: MappingFlags) -> MemoryKind;
+    fn memory_kind(&self, flags: MappingFlags) -> MemoryKind;
 }
 
 impl Walkable for GStage {
@@ -36,8 +36,12 @@ impl Walkable for GStage {
     }
 
     /// Without Svpbmt the platform decides.
-    fn memory_kind(_: MappingFlags) -> MemoryKind {
-        MemoryKind::Platform
+    fn memory_kind(&self, flags: MappingFlags) -> MemoryKind {
+        match flags.memory_type() {
+            MemoryType::Uncached if self.capabilities().svpbmt() => MemoryKind::Uncached,
+            MemoryType::Device if self.capabilities().svpbmt() => MemoryKind::Device,
+            _ => MemoryKind::Platform,
+        }
     }
 }
 
@@ -49,7 +53,7 @@ impl Walkable for Stage2 {
             pa_range: 5,
             force_write_back: false,
             execute_never_extended: false,
-            vmid16: false,
+            vmid16: self.capabilities().vmid_bits() == 16,
             hardware_access_flag: false,
             hardware_dirty_state: false,
         };
@@ -57,7 +61,7 @@ impl Walkable for Stage2 {
             .map_err(|error| error.to_string())
     }
 
-    fn memory_kind(flags: MappingFlags) -> MemoryKind {
+    fn memory_kind(&self, flags: MappingFlags) -> MemoryKind {
         match flags.memory_type() {
             MemoryType::WriteBack => MemoryKind::WriteBack,
             MemoryType::Uncached => MemoryKind::Uncached,
@@ -83,7 +87,7 @@ impl Walkable for Ept {
         ept::Ept::new(root_register, features).map_err(|error| error.to_string())
     }
 
-    fn memory_kind(flags: MappingFlags) -> MemoryKind {
+    fn memory_kind(&self, flags: MappingFlags) -> MemoryKind {
         match flags.memory_type() {
             MemoryType::WriteBack => MemoryKind::WriteBack,
             MemoryType::Uncached | MemoryType::Device => MemoryKind::Uncacheable,

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod build;
+mod capabilities;
 mod check;
 mod cli;
 mod config;

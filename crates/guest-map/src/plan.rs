@@ -5,6 +5,7 @@ use nested_page_table::{Geometry, Level};
 use region_planner::{LeafCounts, Mapping, Plan, Region, RegionKind};
 
 use crate::architecture::{Architecture, Hardware, Mode};
+use crate::capabilities::Capabilities;
 use crate::config::{Config, Place};
 use crate::describe::{Entry, describe};
 use crate::device_tree::Findings;
@@ -52,6 +53,7 @@ pub(crate) struct Target<'t> {
     pub(crate) architecture: Architecture,
     /// `None` for the first mode of the architecture that holds all mappings.
     pub(crate) mode: Option<Mode>,
+    pub(crate) capabilities: Capabilities<'t>,
     pub(crate) memory: &'t HostMemory,
 }
 
@@ -83,12 +85,8 @@ impl<'r, 'a> Planned<'r, 'a> {
         request: &'r mut Request<'a>,
         target: Target<'_>,
     ) -> Result<Self, Vec<Fault>> {
-        let Target {
-            architecture,
-            mode,
-            memory,
-        } = target;
-        let wide = request.too_wide(architecture, mode)?;
+        let memory = target.memory;
+        let wide = request.too_wide(target)?;
         let Request {
             regions,
             places,
@@ -109,13 +107,14 @@ impl<'r, 'a> Planned<'r, 'a> {
             .mappings()
             .next_back()
             .map(|mapping| mapping.guest().last());
-        let (mode, hardware) = choose(architecture, mode, last)?;
+        let (mode, hardware) = choose(target, last)?;
         for mapping in plan.mappings() {
             let entries = mapping
                 .sources()
                 .filter_map(|source| Entry::of(source, places));
-            if !fits(hardware.geometry(), mapping.guest(), host_range(&mapping)) {
-                faults.extend(entries.flat_map(|entry| too_wide(&entry, mode, &hardware)));
+            let width = Width::of(target, mode, &hardware);
+            if !width.fits(mapping.guest(), host_range(&mapping)) {
+                faults.extend(entries.flat_map(|entry| width.faults(&entry)));
             }
         }
         let (misplaced, over) = memory.judge(plan.regions(), places);
@@ -174,71 +173,102 @@ pub(crate) fn host_range(mapping: &Mapping<'_, '_>) -> Option<HostPhysRange> {
     HostPhysRange::from_start_size(mapping.host()?, mapping.guest().size()).ok()
 }
 
-fn choose(
-    architecture: Architecture,
-    mode: Option<Mode>,
-    last: Option<GuestPhysAddr>,
-) -> Result<(Mode, Hardware), Vec<Fault>> {
+fn choose(target: Target<'_>, last: Option<GuestPhysAddr>) -> Result<(Mode, Hardware), Vec<Fault>> {
     let fault = |text: String| vec![Fault { offset: 0, text }];
-    let mode = mode
-        .or_else(|| architecture.mode_for(last.unwrap_or_default()))
+    let Target {
+        architecture,
+        capabilities,
+        ..
+    } = target;
+    let mode = target
+        .mode
+        .or_else(|| architecture.mode_for(last.unwrap_or_default(), capabilities))
         .ok_or_else(|| fault(format!("{architecture} has no mode")))?;
-    let hardware = mode.hardware().map_err(fault)?;
+    let hardware = mode.hardware(capabilities);
+    let hardware = hardware.map_err(|error| fault(format!("{mode} cannot be used: {error}")))?;
     Ok((mode, hardware))
-}
-
-fn fits(geometry: &Geometry, guest: GuestPhysRange, host: Option<HostPhysRange>) -> bool {
-    geometry.holds_guest(&guest) && host.is_none_or(|host| geometry.holds_host(&host))
 }
 
 impl Request<'_> {
     /// The regions that no table translates, for messages about a request without a plan. Whether
     /// RAM would take the pages of a device-tree region cannot be told then.
-    fn too_wide(
-        &self,
-        architecture: Architecture,
-        mode: Option<Mode>,
-    ) -> Result<Vec<Fault>, Vec<Fault>> {
+    fn too_wide(&self, target: Target<'_>) -> Result<Vec<Fault>, Vec<Fault>> {
         let regions = self.regions.iter().zip(&self.places);
         let mapped = regions.filter(|(region, _)| region.kind() != RegionKind::Emulated);
         let ranges = mapped.clone().filter_map(|(region, _)| region.requested());
-        let (mode, hardware) = choose(architecture, mode, ranges.map(|range| range.last()).max())?;
+        let (mode, hardware) = choose(target, ranges.map(|range| range.last()).max())?;
+        let width = Width::of(target, mode, &hardware);
         let entries = mapped.map(|(region, &place)| Entry::new(region, place));
-        Ok(entries
-            .flat_map(|entry| too_wide(&entry, mode, &hardware))
-            .collect())
+        Ok(entries.flat_map(|entry| width.faults(&entry)).collect())
     }
 }
 
-/// What is wrong with the width of an entry's addresses: nothing, one of them or both.
-fn too_wide(entry: &Entry<'_, '_>, mode: Mode, hardware: &Hardware) -> Vec<Fault> {
-    let geometry = hardware.geometry();
-    let fault = |text: String| Fault {
-        offset: entry.offset(),
-        text: format!("{entry}: {text}"),
-    };
-    let mut faults = Vec::new();
-    if let Some(guest) = entry.guest().filter(|guest| !geometry.holds_guest(guest)) {
-        let bits = geometry.input_bits();
-        let modes = mode.architecture().auto_modes();
-        let wide_enough = modes
-            .into_iter()
-            .find(|mode| guest.last().fits_in(mode.input_bits()));
-        let advice = match wide_enough {
-            Some(mode) => format!("use --mode {mode}"),
-            None => format!("no mode of {} is wide enough", mode.architecture()),
+/// How wide addresses may be.
+#[derive(Clone, Copy)]
+struct Width<'t> {
+    target: Target<'t>,
+    mode: Mode,
+    input_bits: u32,
+    output_bits: u32,
+}
+
+impl<'t> Width<'t> {
+    fn of(target: Target<'t>, mode: Mode, hardware: &Hardware) -> Self {
+        Self {
+            target,
+            mode,
+            input_bits: hardware.geometry().input_bits(),
+            output_bits: hardware.output_bits(target.capabilities),
+        }
+    }
+
+    fn fits(&self, guest: GuestPhysRange, host: Option<HostPhysRange>) -> bool {
+        let fits_host = |host: HostPhysRange| host.last().fits_in(self.output_bits);
+        guest.last().fits_in(self.input_bits) && host.is_none_or(fits_host)
+    }
+
+    /// What is wrong with the width of an entry's addresses: nothing, one of them or both.
+    fn faults(&self, entry: &Entry<'_, '_>) -> Vec<Fault> {
+        let fault = |text: String| Fault {
+            offset: entry.offset(),
+            text: format!("{entry}: {text}"),
         };
-        faults.push(fault(format!(
-            "its guest addresses exceed the {bits} bits of {mode}: {advice}"
-        )));
+        let mode = self.mode;
+        let mut faults = Vec::new();
+        if let Some(guest) = entry.guest().filter(|guest| !self.fits(*guest, None)) {
+            let bits = self.input_bits;
+            let wide_enough = self.wide_enough(guest.last());
+            let advice = match wide_enough {
+                Some(mode) => format!("use --mode {mode}"),
+                None => format!("no mode of {} is wide enough", mode.architecture()),
+            };
+            faults.push(fault(format!(
+                "its guest addresses exceed the {bits} bits of {mode}: {advice}"
+            )));
+        }
+        let host = entry.host();
+        if host.is_some_and(|host| !host.last().fits_in(self.output_bits)) {
+            let bits = self.output_bits;
+            let of = match self.target.capabilities.pa_bits() {
+                Some(_) => "the machine (--capabilities)".into(),
+                None => mode.to_string(),
+            };
+            faults.push(fault(format!(
+                "its host addresses exceed the {bits} bits of {of}: correct them"
+            )));
+        }
+        faults
     }
-    if entry.host().is_some_and(|host| !geometry.holds_host(&host)) {
-        let bits = geometry.output_bits();
-        faults.push(fault(format!(
-            "its host addresses exceed the {bits} bits of {mode}: correct them"
-        )));
+
+    fn wide_enough(&self, last: GuestPhysAddr) -> Option<Mode> {
+        let Target {
+            architecture,
+            capabilities,
+            ..
+        } = self.target;
+        let mut modes = architecture.auto_modes(capabilities).into_iter();
+        modes.find(|mode| last.fits_in(mode.input_bits()))
     }
-    faults
 }
 
 fn of_planner(warning: &region_planner::Warning<'_, '_>) -> Option<Warning> {
@@ -258,6 +288,7 @@ fn of_planner(warning: &region_planner::Warning<'_, '_>) -> Option<Warning> {
             let (name, guest) = (region.name(), region.requested()?);
             let message =
                 format!("{name} (guest {guest}) is grown to whole 4 KiB pages, guest {pages}");
+            let message = message + &decimal_hint(region);
             Some(Warning::new(Code::RegionRounded, name, message))
         }
         _ => None,
@@ -289,9 +320,24 @@ fn page_exposure(mapping: &Mapping<'_, '_>, bytes: u64) -> String {
     let first = sources.next().unwrap_or_default();
     let guest = mapping.guest();
     let text = format!("guest {guest} has {bytes:#x} bytes that nobody asked for, next to {first}");
-    match sources.count() {
+    let text = match sources.count() {
         0 => text,
         more => format!("{text} and {more} more"),
+    };
+    let mut hints = mapping.sources().map(decimal_hint);
+    text + &hints.find(|hint| !hint.is_empty()).unwrap_or_default()
+}
+
+/// A question where the decimal digits of an address that is no multiple of a page would, as hexadecimal
+/// ones, be a round number: `0x` was forgotten.
+fn decimal_hint(region: &Region<'_>) -> String {
+    let address = region.guest().as_u64();
+    let as_hexadecimal = u64::from_str_radix(&address.to_string(), 16);
+    match as_hexadecimal {
+        Ok(meant) if address % 0x1000 != 0 && meant % 0x1_0000 == 0 => {
+            format!("; {address} is decimal: was {meant:#x} meant?")
+        }
+        _ => String::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use device_tree_regions::DeviceTree;
 
 use crate::architecture::{Architecture, Hardware, Mode};
+use crate::capabilities::Capabilities;
 use crate::cli::Options;
 use crate::config::Config;
 use crate::device_tree::{Findings, HostTree};
@@ -80,17 +81,23 @@ pub(crate) fn with_machines<R>(
         return Err(without_architecture(tree.flatten(), problems));
     };
     check_mode(Some(architecture), mode)?;
+    let capabilities = Capabilities(&options.capabilities);
+    if let Some((capability, owner)) = capabilities.foreign_to(architecture) {
+        let text = format!("{capability} is of {owner}, and the architecture is {architecture}");
+        return Err(Failure::Usage(text));
+    }
 
     // A tree that is broken says nothing about paths: that it is broken is problem enough.
     if tree.is_none_or(|tree| tree.is_some()) {
         for input in &mut inputs {
-            input.look_up_paths(tree.flatten(), architecture);
+            input.look_up_paths(tree.flatten(), architecture, capabilities);
         }
     }
     let memory = HostMemory::of(tree.flatten().map(|host| host.tree), &options.hypervisor);
     let target = Target {
         architecture,
         mode,
+        capabilities,
         memory: &memory,
     };
     with_plans(&inputs, target, |machines, more| {
@@ -115,7 +122,7 @@ fn with_plans<R>(
     target: Target<'_>,
     use_plans: impl FnOnce(&[Machine<'_>], Vec<Problem>) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
-    let hardware = base_hardware(target.architecture)?;
+    let hardware = base_hardware(target)?;
     let requests = inputs.iter().map(|input| {
         let check_flags = |flags| hardware.check_flags(flags);
         Request::new(
@@ -166,8 +173,13 @@ impl<'i> Input<'i> {
         }
     }
 
-    fn look_up_paths(&mut self, tree: Option<HostTree<'_>>, architecture: Architecture) {
-        match Findings::of(&self.config, tree, architecture) {
+    fn look_up_paths(
+        &mut self,
+        tree: Option<HostTree<'_>>,
+        architecture: Architecture,
+        capabilities: Capabilities<'_>,
+    ) {
+        match Findings::of(&self.config, tree, architecture, capabilities) {
             Ok(findings) => self.findings = findings,
             Err(faults) => self.faults.extend(faults),
         }
@@ -262,13 +274,14 @@ fn without_architecture(tree: Option<HostTree<'_>>, problems: Vec<Problem>) -> F
 }
 
 /// What flags mean does not depend on the mode.
-fn base_hardware(architecture: Architecture) -> Result<Hardware, Failure> {
-    let hardware = architecture
-        .auto_modes()
-        .first()
-        .map(|mode| mode.hardware());
-    match hardware {
-        Some(Ok(hardware)) => Ok(hardware),
-        _ => Err(Failure::Usage(format!("{architecture} has no mode"))),
-    }
+fn base_hardware(target: Target<'_>) -> Result<Hardware, Failure> {
+    let modes = target.architecture.auto_modes(target.capabilities);
+    let mut hardware = modes.iter().map(|mode| mode.hardware(target.capabilities));
+    let found = hardware.find_map(Result::ok);
+    found.ok_or_else(|| {
+        let architecture = target.architecture;
+        Failure::Usage(format!(
+            "{architecture} has no mode with these capabilities"
+        ))
+    })
 }

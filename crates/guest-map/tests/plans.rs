@@ -437,6 +437,83 @@ fn warnings_of_one_kind_are_summed_up() {
 }
 
 #[test]
+fn capabilities_decide_modes_and_errors() {
+    let plan = |text: &str, arch: &str, list: &str| {
+        run("check", text, &["--arch", arch, "--capabilities", list])
+    };
+    let uncached = config("[0x8000_0000, 0x1000, 0x27, 1]", "");
+    assert_eq!(
+        run("check", &uncached, &["--arch", "riscv64"])
+            .refused()
+            .len(),
+        1
+    );
+    plan(&uncached, "riscv64", "svpbmt").accepted();
+    let execute_only = config("[0x8000_0000, 0x1000, 4, 1]", "");
+    plan(&execute_only, "x86_64", "execute-only").accepted();
+    let lines = plan(&execute_only, "x86_64", "no-execute-only").refused();
+    assert!(lines[0].contains("memory_regions[0]"), "{lines:?}");
+    let last_of_36_bits = config("[0xf_ffff_f000, 0x1000, 7, 1]", "");
+    for (arch, mode) in [
+        ("aarch64", "ipa36"),
+        ("riscv64", "sv39x4"),
+        ("x86_64", "ept4"),
+    ] {
+        let output = plan(&last_of_36_bits, arch, "pa-bits=36").accepted();
+        assert!(output.contains(mode), "{output}");
+        let lines = plan(&last_of_36_bits, arch, "pa-bits=35").refused();
+        assert!(
+            lines.iter().all(|line| line.contains("addresses exceed")),
+            "{lines:?}"
+        );
+    }
+    let wide = [
+        "--arch",
+        "aarch64",
+        "--mode",
+        "ipa40",
+        "--capabilities",
+        "pa-bits=36",
+    ];
+    let lines = run("plan", &last_of_36_bits, &wide).refused();
+    assert!(lines[0].contains("ipa40 cannot be used"), "{lines:?}");
+    let many = config("", "").replace("id = 7", "id = 300");
+    assert_eq!(
+        run("check", &many, &["--arch", "aarch64"]).refused().len(),
+        1
+    );
+    plan(&many, "aarch64", "vmid16,pa-bits=40").accepted();
+    for (arch, list) in [
+        ("riscv64", "vmid16"),
+        ("x86_64", "svpbmt"),
+        ("aarch64", "pa-bits=31"),
+        ("aarch64", "fast"),
+    ] {
+        assert_eq!(plan(&many, arch, list).status, 2, "{list}");
+    }
+}
+
+/// Addresses that were meant as hexadecimal are mostly no multiple of a page as decimal numbers.
+#[test]
+fn decimal_addresses_are_pointed_out() {
+    let text = config("[80000000, 0x1000, 7, 1]", "");
+    let plan = plan_json(&text, &["--arch", "riscv64"]);
+    let message = plan["warnings"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("80000000 is decimal: was 0x80000000 meant?"),
+        "{message}"
+    );
+    for plain in ["[0x8000_0800, 0x1000, 7, 1]", "[8192, 1, 7, 1]"] {
+        let plan = plan_json(&config(plain, ""), &["--arch", "riscv64"]);
+        let message = plan["warnings"][0]["message"].as_str().unwrap();
+        assert!(!message.contains("decimal"), "{message}");
+    }
+    let devices = "passthrough_devices = [[\"uart\", 10000000, 10000000, 0x100]]";
+    let table = run("plan", &config("", devices), &["--arch", "riscv64"]).accepted();
+    assert!(table.contains("10000000 is decimal"), "{table}");
+}
+
+#[test]
 fn the_manual_shows_what_is_printed() {
     let (name, arch) = EXAMPLES[0];
     let table = guest_map(&["plan", &example(name), "--arch", arch]).accepted();
