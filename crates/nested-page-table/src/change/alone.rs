@@ -45,7 +45,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<bool, MapError> {
-        if self.find_page(guest) {
+        if self.find_page_for(guest, flags) {
             return Ok(false);
         }
         let edit = Edit::new(self);

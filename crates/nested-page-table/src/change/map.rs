@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange};
 use mapping_flags::MappingFlags;
 
 use crate::change::build::{build, leaf_step, leaf_word};
@@ -18,7 +18,7 @@ use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::settle::release;
-use crate::tree::pass::{Found, Next, Seen};
+use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::slots::tables_below;
 use crate::tree::tables::{Table, Tables};
 use crate::tree::words::{self, Word};
@@ -55,7 +55,7 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
                 }
                 return Ok(());
             }
-            if !self.tree.find_page(guest) {
+            if !self.tree.find_page_for(guest, flags) {
                 return self.tree.map_range(guest, host, flags);
             }
         }
@@ -72,9 +72,6 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     ) -> Result<(), MapError> {
         check(&self.tables, guest, host, flags)?;
         let plan = Plan::new(&self.tables, guest, host, flags);
-        if guest.size() == PAGE_SIZE_4K {
-            self.remember_flags(flags);
-        }
         self.settle(guest)?;
         let (tables, gather) = (&self.tables, &mut self.gather);
         let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
@@ -96,8 +93,9 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
             release::carry_out(tables, gather).map_err(Unsettled::InvalidationFailed)?;
         }
         words::release();
-        place(tables, &mut reserve, top, guest, &plan);
-        note_fresh(tables, gather, guest, frames > 0, &plan);
+        let (reserve, plan) = (&mut reserve, &plan);
+        tables.pass_over(top, guest, &mut Placing { reserve, plan });
+        note_fresh(tables, gather, guest, frames > 0, plan);
         Ok(())
     }
 }
@@ -146,7 +144,7 @@ fn check<F: Format, H: TableHost>(
         let (size, bits) = (guest.size(), geometry.output_bits());
         return Err(MapError::HostTooWide { host, size, bits });
     }
-    Ok(tables.format.check_flags(flags)?)
+    Ok(tables.check_flags(flags)?)
 }
 
 /// A mapping whose arguments were checked.
@@ -243,50 +241,38 @@ fn note_fresh<F: Format, H: TableHost>(
     });
 }
 
-/// Places the leaves of `range` in the live tables below `top`, building what is missing.
-fn place<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    reserve: &mut Reserve<'_, F, H>,
-    top: Table,
-    range: GuestPhysRange,
-    plan: &Plan,
-) {
-    if top.level == Level::PAGE_4K {
-        return place_pages(tables, top, range, plan);
-    }
-    tables.pass(top, range, |seen| {
-        let (level, portion) = (seen.level, seen.portion);
-        match seen.found {
-            Found::Table(_) if level > Level::BLOCK_2M => return Next::Into,
-            Found::Table(address) => {
-                let level = Level::PAGE_4K;
-                place_pages(tables, Table { address, level }, portion, plan);
-            }
-            _ if plan.is_leaf(level, seen.is_whole) => {
-                let leaf = leaf_word(tables, level, plan, portion.start());
-                seen.entry.store(leaf, Ordering::Relaxed);
-            }
-            _ => {
-                if let Some(bits) = build(tables, reserve, level, portion, plan) {
-                    seen.entry.store(bits, Ordering::Release);
-                }
-            }
-        }
-        Next::Over
-    });
+/// The second half: places leaves in live tables, and builds what is missing.
+struct Placing<'p, 'a, F: Format, H: TableHost> {
+    reserve: &'p mut Reserve<'a, F, H>,
+    plan: &'p Plan,
 }
 
-/// Stores the leaves of `range`, which `table` translates, in a live table of pages.
-fn place_pages<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    table: Table,
-    range: GuestPhysRange,
-    plan: &Plan,
-) {
-    let mut bits = leaf_word(tables, table.level, plan, range.start());
-    let step = leaf_step(tables, table.level);
-    for word in tables.entries_of(table, &range) {
-        word.store(bits, Ordering::Relaxed);
-        bits = bits.wrapping_add(step);
+impl<F: Format, H: TableHost> Look for Placing<'_, '_, F, H> {
+    fn run(&mut self, run: &Run<'_>) -> usize {
+        if run.level > self.plan.largest_leaf {
+            return 0;
+        }
+        let tables = self.reserve.tables;
+        let mut leaf = leaf_word(tables, run.level, self.plan, run.start);
+        let step = leaf_step(tables, run.level);
+        let is_absent = |entry: &&Word| tables.find(run.level, entry.load()) == Found::Absent;
+        let absent = run.entries.iter().take_while(is_absent);
+        absent
+            .map(|entry| {
+                entry.store(leaf, Ordering::Relaxed);
+                leaf = leaf.wrapping_add(step);
+            })
+            .count()
+    }
+
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        if let Found::Table(_) = seen.found {
+            return Next::Into;
+        }
+        let (tables, level) = (self.reserve.tables, seen.level);
+        if let Some(bits) = build(tables, self.reserve, level, seen.portion, self.plan) {
+            seen.entry.store(bits, Ordering::Release);
+        }
+        Next::Over
     }
 }

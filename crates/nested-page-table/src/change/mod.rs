@@ -51,7 +51,7 @@
 //! | `edit`, `alone` | a group of changes; operations that are such a group by themselves |
 //! | `map`, `unmap`, `protect`, `reclaim` | the operations |
 //! | `one_page` | single pages that take one store |
-//! | `survey`, `reserve` | what is needed, and the frames for it |
+//! | `survey`, `permission_survey`, `reserve` | what is needed, and the frames for it |
 //! | `build`, `split`, `rewrite` | new tables, tables in place of leaves, permissions |
 //!
 //! May name: `read`, `settle`, `tree`, `contract`.
@@ -61,6 +61,7 @@ pub(crate) mod build;
 pub(crate) mod edit;
 pub(crate) mod map;
 pub(crate) mod one_page;
+pub(crate) mod permission_survey;
 pub(crate) mod protect;
 pub(crate) mod reclaim;
 pub(crate) mod reserve;

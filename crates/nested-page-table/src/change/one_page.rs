@@ -91,11 +91,14 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         is_page(guest) && self.gather.recent.find(&self.tables, guest.start())
     }
 
-    /// Remembers `flags`, which the format has accepted.
-    pub(crate) fn remember_flags(&mut self, flags: MappingFlags) {
-        let attributes = self.tables.leaf_attributes(Level::PAGE_4K, flags);
-        let last_page = self.tables.geometry().last_host_page();
-        self.gather.recent.remember(flags, attributes, last_page);
+    /// Remembers the directory over a page, and the flags that it is to have. Says whether it is worth while
+    /// to try the page again.
+    pub(crate) fn find_page_for(&mut self, guest: GuestPhysRange, flags: MappingFlags) -> bool {
+        if !is_page(guest) {
+            return false;
+        }
+        let (tables, recent) = (&self.tables, &mut self.gather.recent);
+        recent.find(tables, guest.start()) | recent.learn(tables, flags)
     }
 
     /// The entry of one page, if there is a leaf in it.

@@ -4,6 +4,7 @@ use guest_addr::GuestPhysRange;
 use mapping_flags::MappingFlags;
 
 use crate::change::edit::Edit;
+use crate::change::permission_survey::PermissionSurvey;
 use crate::change::rewrite::Rewrite;
 use crate::change::split::{Action, Operation};
 use crate::contract::error::ProtectError;
@@ -12,10 +13,8 @@ use crate::contract::geometry::Geometry;
 use crate::contract::host::TableHost;
 use crate::contract::invalidation::{Change, InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
-use crate::tree::pass::{Found, Next};
-use crate::tree::slots::tables_below;
-use crate::tree::tables::{Table, Tables};
-use crate::tree::words::Word;
+use crate::tree::pass::{Look, Next, Run, Seen};
+use crate::tree::tables::Table;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Gives every leaf in `guest` the permissions `permissions`. Address, memory
@@ -44,18 +43,17 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         check(&self.tree.tables.format, &guest, permissions)?;
         let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
         let top = tables.lowest_over(guest);
-        let largest = tables.policy.largest_for(permissions);
-        let frames = survey(tables, top, guest, permissions, largest)?;
         let action = Permit {
             permissions,
-            largest,
+            largest: tables.policy.largest_for(permissions),
         };
+        let frames = PermissionSurvey::of(tables, &action).frames(top, guest)?;
         let mut operation = Operation::new(tables, gather, action);
         if !operation.reserve.take(frames) {
             return Err(ProtectError::OutOfMemory { frames });
         }
         operation
-            .protect(top, guest, permissions, largest)
+            .protect(top, guest)
             .map_err(ProtectError::NotInvalidated)
     }
 }
@@ -81,43 +79,11 @@ fn check<F: Format>(
     format.check_flags(permissions).map_err(ProtectError::Flags)
 }
 
-/// The tables that the splits take. Without `EXECUTE` every leaf can have the permissions and only
-/// the edges can need a split; with it, each leaf is looked at.
-fn survey<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    top: Table,
-    range: GuestPhysRange,
-    permissions: MappingFlags,
-    largest: Level,
-) -> Result<u64, ProtectError> {
-    let (mut frames, mut refused) = (0, None);
-    let executes = permissions.contains(MappingFlags::EXECUTE);
-    tables.pass(top, range, |seen| {
-        let Some(existing) = tables.seen_leaf(seen) else {
-            let leads_to_pages = seen.level == Level::BLOCK_2M;
-            return match executes || !leads_to_pages {
-                true => Next::Into,
-                false => Next::Over,
-            };
-        };
-        let flags = existing.flags.intersection(MappingFlags::MEMORY_TYPE) | permissions;
-        if let Err(reason) = tables.format.check_flags(flags) {
-            refused = Some(ProtectError::Leaf { existing, reason });
-            return Next::Stop;
-        }
-        if flags != existing.flags && !(seen.is_whole && seen.level <= largest) {
-            let (geometry, portion) = (tables.geometry(), seen.portion);
-            frames += tables_below(geometry, seen.level, &portion, largest);
-        }
-        Next::Over
-    });
-    refused.map_or(Ok(frames), Err)
-}
-
 /// Leaves of at most a level get permissions.
-struct Permit {
-    permissions: MappingFlags,
-    largest: Level,
+#[derive(Clone, Copy)]
+pub(crate) struct Permit {
+    pub(crate) permissions: MappingFlags,
+    pub(crate) largest: Level,
 }
 
 impl Action for Permit {
@@ -126,66 +92,72 @@ impl Action for Permit {
     }
 }
 
-impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
-    /// Changes the permissions in the part `range` of `top`, in leaves of at most `largest`, up to a leaf that
-    /// could not be split.
-    fn protect(
-        &mut self,
-        top: Table,
-        range: GuestPhysRange,
-        flags: MappingFlags,
-        largest: Level,
-    ) -> Result<(), InvalidationFailed> {
-        let tables = self.tables();
-        let format = &tables.format;
-        let mut pages = Rewrite::new(format, Level::PAGE_4K, flags);
-        if top.level == Level::PAGE_4K {
-            self.protect_leaves(&mut pages, tables.entries_of(top, &range), range);
-            return Ok(());
+/// The second half: changes permissions, up to a leaf that could not be split.
+struct Protecting<'o, 'a, F: Format, H: TableHost> {
+    operation: &'o mut Operation<'a, F, H, Permit>,
+    rewrite: Rewrite<'a, F>,
+    result: Result<(), InvalidationFailed>,
+}
+
+impl<F: Format, H: TableHost> Look for Protecting<'_, '_, F, H> {
+    fn run(&mut self, run: &Run<'_>) -> usize {
+        let Permit {
+            permissions,
+            largest,
+        } = self.operation.action;
+        let tables = self.operation.tables();
+        if run.level > largest {
+            return 0;
         }
-        let mut result = Ok(());
-        tables.pass(top, range, |seen| {
-            if let Found::Table(address) = seen.found {
-                if seen.level > Level::BLOCK_2M {
-                    return Next::Into;
-                }
-                let (level, portion) = (Level::PAGE_4K, seen.portion);
-                let words = tables.entries_of(Table { address, level }, &portion);
-                self.protect_leaves(&mut pages, words, portion);
-            } else if let Some(leaf) = tables.seen_leaf(seen)
-                && leaf.flags.intersection(MappingFlags::PERMISSIONS) != flags
-            {
-                if seen.is_whole && seen.level <= largest {
-                    let words = core::slice::from_ref(seen.entry);
-                    let mut leaves = Rewrite::new(format, seen.level, flags);
-                    self.protect_leaves(&mut leaves, words, seen.span());
-                } else {
-                    result = self.split(seen);
-                    if result.is_err() {
-                        return Next::Stop;
-                    }
-                }
-            }
-            Next::Over
-        });
-        result
+        if run.level != self.rewrite.level {
+            self.rewrite = Rewrite::new(&tables.format, run.level, permissions);
+        }
+        let (count, rewritten) = self.rewrite.leading(run.entries);
+        if let Some(rewritten) = rewritten {
+            let range = run.span(rewritten.first, rewritten.last);
+            self.operation
+                .note_permissions(range, run.level, rewritten.change);
+        }
+        count
     }
 
-    /// Changes the permissions of the leaves among `words`, which translate `range`.
-    fn protect_leaves(
-        &mut self,
-        rewrite: &mut Rewrite<'_, F>,
-        words: &[Word],
-        range: GuestPhysRange,
-    ) {
-        let Some(change) = rewrite.all(words) else {
-            return;
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        let tables = self.operation.tables();
+        let Some(leaf) = tables.seen_leaf(seen) else {
+            return Next::Into;
         };
+        // A leaf that is small enough and asked for whole was rewritten in a run.
+        if leaf.flags.intersection(MappingFlags::PERMISSIONS) != self.operation.action.permissions {
+            self.result = self.operation.split(seen);
+        }
+        match self.result {
+            Ok(()) => Next::Over,
+            Err(_) => Next::Stop,
+        }
+    }
+}
+
+impl<F: Format, H: TableHost> Operation<'_, F, H, Permit> {
+    /// Changes the permissions in the part `range` of `top`, up to a leaf that could not be split.
+    fn protect(&mut self, top: Table, range: GuestPhysRange) -> Result<(), InvalidationFailed> {
+        let tables = self.tables();
+        let rewrite = Rewrite::new(&tables.format, top.level, self.action.permissions);
+        let mut protecting = Protecting {
+            operation: self,
+            rewrite,
+            result: Ok(()),
+        };
+        tables.pass_over(top, range, &mut protecting);
+        protecting.result
+    }
+
+    /// Notes that leaves in `range` got other permissions.
+    fn note_permissions(&mut self, range: GuestPhysRange, level: Level, change: Change) {
         self.gather.note_stored();
         let rules = self.tables().format.rules();
         if change == Change::Removed || rules.raised_needs_invalidation {
-            let changed = InvalidatedRange::leaves(range, rewrite.level, change);
-            self.gather.add_part(changed);
+            self.gather
+                .add_part(InvalidatedRange::leaves(range, level, change));
         }
     }
 }

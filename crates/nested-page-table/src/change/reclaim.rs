@@ -7,9 +7,11 @@ use crate::change::map::retire_table;
 use crate::contract::error::Unsettled;
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
+use crate::contract::level::Level;
 use crate::settle::gather::Gather;
-use crate::tree::pass::{Found, Next};
+use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::tables::{Table, Tables};
+use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Unlinks every table without a present entry. The tables are given back after the invalidation. The
@@ -35,8 +37,30 @@ fn unlink_empty<F: Format, H: TableHost>(
     table: Table,
     range: GuestPhysRange,
 ) -> bool {
-    let mut empty = true;
-    tables.pass(table, range, |seen| {
+    let mut reclaiming = Reclaiming {
+        tables,
+        gather,
+        is_empty: true,
+    };
+    tables.pass_over(table, range, &mut reclaiming);
+    reclaiming.is_empty
+}
+
+/// The search for empty tables in one table.
+struct Reclaiming<'r, F: Format, H: TableHost> {
+    tables: &'r Tables<F, H>,
+    gather: &'r mut Gather,
+    is_empty: bool,
+}
+
+impl<F: Format, H: TableHost> Look for Reclaiming<'_, F, H> {
+    fn run(&mut self, run: &Run<'_>) -> usize {
+        let is_absent = |entry: &&Word| self.tables.find(run.level, entry.load()) == Found::Absent;
+        run.entries.iter().take_while(is_absent).count()
+    }
+
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        let (tables, gather) = (self.tables, &mut *self.gather);
         let child = match seen.found {
             Found::Absent => return Next::Over,
             Found::Leaf => None,
@@ -46,9 +70,12 @@ fn unlink_empty<F: Format, H: TableHost>(
             Some(child) if unlink_empty(tables, gather, child, seen.span()) => {
                 retire_table(tables, gather, seen, child.address);
             }
-            _ => empty = false,
+            _ => self.is_empty = false,
         }
-        Next::Over
-    });
-    empty
+        match seen.level {
+            // There are no tables behind a page.
+            Level::PAGE_4K => Next::Stop,
+            _ => Next::Over,
+        }
+    }
 }

@@ -14,8 +14,8 @@ use crate::contract::invalidation::Change;
 use crate::contract::level::Level;
 use crate::tree::words::{self, Word};
 
-/// Entries that are compared at once: two cache lines.
-const CHUNK: usize = 16;
+/// Entries that are compared at once: a cache line.
+const CHUNK: usize = 8;
 
 /// Gives leaves of one level the permissions `flags`.
 ///
@@ -34,8 +34,16 @@ pub(crate) struct Rewrite<'f, F: Format> {
     flipped: u64,
     /// What that means for them: nothing if no bit is flipped.
     change: Option<Change>,
-    /// The most severe change since it was asked for.
-    worst: Option<Change>,
+}
+
+/// What was rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// The indices of the first and of the last leaf that changed.
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    /// The most severe change.
+    pub(crate) change: Change,
 }
 
 impl<'f, F: Format> Rewrite<'f, F> {
@@ -49,93 +57,117 @@ impl<'f, F: Format> Rewrite<'f, F> {
             attributes: format.absent() & attribute_bits,
             flipped: 0,
             change: None,
-            worst: None,
         }
     }
 
-    /// Rewrites the leaves among `words` that differ and returns the most severe change.
-    #[inline]
-    pub(crate) fn all(&mut self, words: &[Word]) -> Option<Change> {
-        if self.format.rules().hardware_writes_entries {
-            words.iter().for_each(|word| self.one_of_two_writers(word));
-            return self.worst.take();
+    /// Rewrites the leaves at the beginning of `words` that differ, up to the first entry that points to a table.
+    /// Returns how many entries were looked at, and what was rewritten.
+    pub(crate) fn leading(&mut self, words: &[Word]) -> (usize, Option<Rewritten>) {
+        let two_writers = self.format.rules().hardware_writes_entries;
+        let (mut count, mut rewritten) = (0, None);
+        while let Some([word, rest @ ..]) = words.get(count..) {
+            let old = word.load();
+            if old & self.attribute_bits != self.attributes && !self.learn(old) {
+                break;
+            }
+            let alike = match two_writers {
+                true => self.one_of_two_writers(word),
+                false => {
+                    self.flip(word);
+                    1 + self.flip_alike(rest)
+                }
+            };
+            if let Some(change) = self.change {
+                note(&mut rewritten, count, alike, change);
+            }
+            count += alike;
         }
-        let (mut chunks, rest) = words.as_chunks::<CHUNK>();
-        while let [other, after @ ..] = self.chunks_like_the_last(chunks) {
-            self.one_by_one(other);
-            chunks = after;
-        }
-        self.one_by_one(rest);
-        self.worst.take()
+        (count, rewritten)
     }
 
+    /// Works out what becomes of leaves with the attributes of `old`. Says whether it is a leaf, or absent.
     #[inline(never)]
-    fn one_by_one(&mut self, words: &[Word]) {
-        words.iter().for_each(|word| self.one(word));
+    fn learn(&mut self, old: u64) -> bool {
+        let (new, change) = match self.format.decode_own(self.level, old) {
+            Entry::Leaf(leaf) => {
+                let new = self.format.with_permissions(self.level, old, self.flags);
+                let change = (new != old).then(|| change_between(leaf.flags, self.flags));
+                (new, change)
+            }
+            Entry::Absent => (old, None),
+            Entry::Table(_) => return false,
+        };
+        self.attributes = old & self.attribute_bits;
+        (self.flipped, self.change) = (old ^ new, change);
+        true
     }
 
-    /// Rewrites the first of `chunks`, those in which every entry has the attributes of the last leaf, and
-    /// returns the others, from the first on that is no such.
+    /// Rewrites an entry with the attributes of the last leaf, to which the hardware may write meanwhile.
+    fn one_of_two_writers(&self, word: &Word) -> usize {
+        if self.flipped != 0 {
+            word.update(|bits| self.format.with_permissions(self.level, bits, self.flags));
+        }
+        1
+    }
+
+    /// Rewrites an entry with the attributes of the last leaf.
     #[inline]
-    fn chunks_like_the_last<'c>(&mut self, chunks: &'c [[Word; CHUNK]]) -> &'c [[Word; CHUNK]] {
+    fn flip(&self, word: &Word) {
+        if self.flipped != 0 {
+            word.store(word.load() ^ self.flipped, Ordering::Relaxed);
+        }
+    }
+
+    /// Rewrites the entries at the beginning of `words` that have the attributes of the last leaf, and returns
+    /// how many those are.
+    #[inline]
+    fn flip_alike(&self, words: &[Word]) -> usize {
         // Copies, which no store to an entry keeps from staying in registers.
         let (mask, wanted, flipped) = (self.attribute_bits, self.attributes, self.flipped);
+        let (chunks, _) = words.as_chunks::<CHUNK>();
         let mut count = 0;
         for chunk in chunks {
-            // SAFETY: the hardware does not write entries of this format, as `all` has asked, and the
+            // SAFETY: the hardware does not write entries of this format, as `leading` has asked, and the
             // table is borrowed mutably by the edit.
             if !unsafe { words::all_have(chunk, mask, wanted) } {
                 break;
             }
             if flipped != 0 {
-                for word in chunk {
-                    word.store(word.load() ^ flipped, Ordering::Relaxed);
-                }
+                chunk
+                    .iter()
+                    .for_each(|word| word.store(word.load() ^ flipped, Ordering::Relaxed));
+            }
+            count += CHUNK;
+        }
+        for word in words.get(count..).unwrap_or_default() {
+            let old = word.load();
+            if old & mask != wanted {
+                break;
+            }
+            if flipped != 0 {
+                word.store(old ^ flipped, Ordering::Relaxed);
             }
             count += 1;
         }
-        if count > 0 {
-            self.worst = self.worst.max(self.change);
-        }
-        chunks.get(count..).unwrap_or_default()
+        count
     }
+}
 
-    fn one(&mut self, word: &Word) {
-        let old = word.load();
-        if old & self.attribute_bits != self.attributes {
-            let Some((new, change)) = self.judge(old) else {
-                return;
-            };
-            self.attributes = old & self.attribute_bits;
-            self.flipped = old ^ new;
-            self.change = change;
-        }
-        if self.flipped != 0 {
-            word.store(old ^ self.flipped, Ordering::Relaxed);
-            self.worst = self.worst.max(self.change);
-        }
-    }
-
-    /// [`one`](Self::one), where the hardware may write to the entry meanwhile.
-    fn one_of_two_writers(&mut self, word: &Word) {
-        let old = word.load();
-        if let Some((_, change @ Some(_))) = self.judge(old) {
-            word.update(|bits| self.format.with_permissions(self.level, bits, self.flags));
-            self.worst = self.worst.max(change);
-        }
-    }
-
-    /// The new word of the leaf `old` and what that means for it: nothing if the word stays. `None` if it
-    /// is no leaf.
-    #[inline(never)]
-    fn judge(&self, old: u64) -> Option<(u64, Option<Change>)> {
-        let Entry::Leaf(leaf) = self.format.decode_own(self.level, old) else {
-            return None;
-        };
-        let new = self.format.with_permissions(self.level, old, self.flags);
-        let change = (new != old).then(|| change_between(leaf.flags, self.flags));
-        Some((new, change))
-    }
+/// Adds `count` leaves from the index `first` on.
+fn note(rewritten: &mut Option<Rewritten>, first: usize, count: usize, change: Change) {
+    let last = first + count - 1;
+    *rewritten = Some(match *rewritten {
+        None => Rewritten {
+            first,
+            last,
+            change,
+        },
+        Some(before) => Rewritten {
+            last,
+            change: before.change.max(change),
+            ..before
+        },
+    });
 }
 
 /// What it means for a leaf with the flags `old` to get the permissions `new`.

@@ -6,9 +6,10 @@ use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
-use crate::tree::pass::{Found, Next, Seen};
+use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::slots::tables_below;
 use crate::tree::tables::{Table, Tables};
+use crate::tree::words::Word;
 
 /// What a mapping or an unmapping needs.
 pub(crate) struct Survey {
@@ -54,27 +55,51 @@ impl Survey {
         top: Table,
         range: GuestPhysRange,
     ) {
-        tables.pass(top, range, |seen| self.look_at(tables, seen));
+        let survey = self;
+        tables.pass_over(top, range, &mut Surveying { tables, survey });
+    }
+}
+
+/// A survey under way.
+struct Surveying<'s, 't, F: Format, H: TableHost> {
+    tables: &'t Tables<F, H>,
+    survey: &'s mut Survey,
+}
+
+impl<F: Format, H: TableHost> Look for Surveying<'_, '_, F, H> {
+    /// No frames are for the asking where the operation maps or unmaps whole leaves.
+    fn run(&mut self, run: &Run<'_>) -> usize {
+        if run.level > self.survey.largest {
+            return 0;
+        }
+        let is_unmapped = self.survey.counted == Found::Leaf;
+        let needs_nothing = |entry: &&Word| match self.tables.find(run.level, entry.load()) {
+            Found::Absent => true,
+            Found::Leaf => is_unmapped,
+            Found::Table(_) => false,
+        };
+        run.entries.iter().take_while(needs_nothing).count()
     }
 
-    #[inline]
-    fn look_at<F: Format, H: TableHost>(&mut self, tables: &Tables<F, H>, seen: &Seen<'_>) -> Next {
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        let (tables, survey) = (self.tables, &mut *self.survey);
         if let Found::Table(_) = seen.found {
-            let is_replaced = seen.is_whole && seen.level <= self.largest;
-            self.replaces_tables |= is_replaced;
+            let is_replaced = seen.is_whole && seen.level <= survey.largest;
+            survey.replaces_tables |= is_replaced;
             // Nor are the pages looked at, which are never split.
             let is_settled = is_replaced || seen.level == Level::BLOCK_2M;
-            return match self.counted == Found::Leaf && is_settled {
+            return match survey.counted == Found::Leaf && is_settled {
                 true => Next::Over,
                 false => Next::Into,
             };
         }
-        if seen.found == self.counted {
-            self.frames += tables_below(tables.geometry(), seen.level, &seen.portion, self.largest);
+        if seen.found == survey.counted {
+            let (geometry, portion) = (tables.geometry(), &seen.portion);
+            survey.frames += tables_below(geometry, seen.level, portion, survey.largest);
             return Next::Over;
         }
-        self.in_the_way = tables.seen_leaf(seen);
-        match self.in_the_way {
+        survey.in_the_way = tables.seen_leaf(seen);
+        match survey.in_the_way {
             Some(_) => Next::Stop,
             None => Next::Over,
         }

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use guest_addr::GuestPhysRange;
+use guest_addr::{GuestPhysRange, HostPhysAddr};
 
 use crate::change::edit::Edit;
 use crate::change::map::retire_table;
@@ -16,9 +16,10 @@ use crate::contract::invalidation::{Change, InvalidatedRange, InvalidationFailed
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gathering_tree::GatheringTree;
-use crate::tree::pass::{Found, Next, Seen};
+use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::retired::retired_word;
 use crate::tree::tables::Table;
+use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Removes every translation in `guest` and none outside. A leaf that reaches beyond the range is
@@ -129,6 +130,33 @@ impl Action for Retire {
     }
 }
 
+/// The second half: clears entries, up to a leaf that could not be split.
+struct Clearing<'o, 'a, F: Format, H: TableHost, A> {
+    operation: &'o mut Operation<'a, F, H, A>,
+    result: Result<(), InvalidationFailed>,
+}
+
+impl<F: Format, H: TableHost, A: Action> Look for Clearing<'_, '_, F, H, A> {
+    fn run(&mut self, run: &Run<'_>) -> usize {
+        self.operation.clear_leaves(run)
+    }
+
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        let operation = &mut *self.operation;
+        match seen.found {
+            Found::Absent => {}
+            // A leaf that was asked for whole was cleared in a run.
+            Found::Leaf => self.result = operation.split(seen),
+            Found::Table(address) if seen.is_whole => operation.unlink(seen, address),
+            Found::Table(_) => return Next::Into,
+        }
+        match self.result {
+            Ok(()) => Next::Over,
+            Err(_) => Next::Stop,
+        }
+    }
+}
+
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
     /// Clears the part `range` of `top`, up to a leaf that could not be split.
     pub(crate) fn clear(
@@ -137,46 +165,59 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
         range: GuestPhysRange,
     ) -> Result<(), InvalidationFailed> {
         let tables = self.tables();
-        let mut result = Ok(());
-        tables.pass(top, range, |seen| {
-            match (seen.found, seen.is_whole) {
-                (Found::Absent, _) => {}
-                (Found::Leaf, true) => self.clear_leaf(seen),
-                (Found::Leaf, false) => {
-                    result = self.split(seen);
-                    if result.is_err() {
-                        return Next::Stop;
-                    }
-                }
-                (Found::Table(address), true) => {
-                    if A::REMEMBERS {
-                        // Its leaves are reported from where they are.
-                        self.gather.note_retired_leaf();
-                    }
-                    retire_table(tables, self.gather, seen, address);
-                }
-                (Found::Table(_), false) => return Next::Into,
-            }
-            Next::Over
-        });
-        result
+        let mut clearing = Clearing {
+            operation: self,
+            result: Ok(()),
+        };
+        tables.pass_over(top, range, &mut clearing);
+        clearing.result
     }
 
-    fn clear_leaf(&mut self, seen: &Seen<'_>) {
+    /// Clears the leaves at the beginning of `run`, up to the first entry that points to a table. Returns how many
+    /// entries it looked at.
+    fn clear_leaves(&mut self, run: &Run<'_>) -> usize {
+        let (mut count, mut cleared) = (0, None);
+        for entry in run.entries {
+            match self.tables().find(run.level, entry.load()) {
+                Found::Absent => {}
+                Found::Leaf => {
+                    self.clear_leaf(run.level, entry);
+                    let (first, _) = cleared.unwrap_or((count, count));
+                    cleared = Some((first, count));
+                }
+                Found::Table(_) => break,
+            }
+            count += 1;
+        }
+        if let Some((first, last)) = cleared {
+            if A::REMEMBERS {
+                self.gather.note_retired_leaf();
+            }
+            let range = run.span(first, last);
+            self.gather
+                .add_part(InvalidatedRange::leaves(range, run.level, Change::Removed));
+        }
+        count
+    }
+
+    #[inline]
+    fn clear_leaf(&self, level: Level, entry: &Word) {
         let format = &self.tables().format;
         let absent = format.absent();
-        let mut cleared = absent;
+        let cleared = match A::REMEMBERS {
+            // The note holds what the hardware wrote last.
+            true => self.action.apply(format, level, entry.swap(absent)),
+            false => None,
+        };
+        entry.store(cleared.unwrap_or(absent), Ordering::Relaxed);
+    }
+
+    /// Unlinks the table at `address`, which the range covers.
+    fn unlink(&mut self, seen: &Seen<'_>, address: HostPhysAddr) {
         if A::REMEMBERS {
-            let bits = seen.entry.swap(absent);
-            cleared = self
-                .action
-                .apply(format, seen.level, bits)
-                .unwrap_or(absent);
+            // Its leaves are reported from where they are.
             self.gather.note_retired_leaf();
         }
-        seen.entry.store(cleared, Ordering::Relaxed);
-        let range = seen.span();
-        self.gather
-            .add_part(InvalidatedRange::leaves(range, seen.level, Change::Removed));
+        retire_table(self.tables(), self.gather, seen, address);
     }
 }

@@ -9,7 +9,7 @@ use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
-use crate::tree::pass::{Found, Next};
+use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::tables::Tables;
 
 /// One present entry, as [`NestedPageTable::visit_entries`](crate::NestedPageTable::visit_entries) shows it.
@@ -46,33 +46,76 @@ impl VisitedEntry {
     }
 }
 
+/// A visit under way.
+struct Visiting<'t, F: Format, H: TableHost, V, B> {
+    tables: &'t Tables<F, H>,
+    visitor: V,
+    result: ControlFlow<B>,
+}
+
+impl<F: Format, H: TableHost, V: FnMut(VisitedEntry) -> ControlFlow<B>, B>
+    Visiting<'_, F, H, V, B>
+{
+    /// Shows a present entry to the visitor.
+    #[inline]
+    fn show(&mut self, guest: GuestPhysRange, level: Level, bits: u64) {
+        self.result = (self.visitor)(VisitedEntry {
+            guest,
+            level,
+            bits,
+            entry: self.tables.format.decode(level, bits),
+        });
+    }
+}
+
+impl<F: Format, H: TableHost, V: FnMut(VisitedEntry) -> ControlFlow<B>, B> Look
+    for Visiting<'_, F, H, V, B>
+{
+    fn run(&mut self, run: &Run<'_>) -> usize {
+        let mut count = 0;
+        for entry in run.entries {
+            let bits = entry.load();
+            match self.tables.find(run.level, bits) {
+                Found::Absent => {}
+                Found::Leaf => self.show(run.span(count, count), run.level, bits),
+                Found::Table(_) => break,
+            }
+            count += 1;
+            if self.result.is_break() {
+                break;
+            }
+        }
+        count
+    }
+
+    fn at(&mut self, seen: &Seen<'_>) -> Next {
+        if self.result.is_continue() && seen.found != Found::Absent {
+            self.show(seen.span(), seen.level, seen.bits);
+        }
+        match self.result {
+            ControlFlow::Continue(()) => Next::Into,
+            ControlFlow::Break(_) => Next::Stop,
+        }
+    }
+}
+
 impl<F: Format, H: TableHost> Tables<F, H> {
     /// Calls `visitor` for each present entry that translates a byte of `range`.
     pub(crate) fn visit_entries<B>(
         &self,
         range: GuestPhysRange,
-        mut visitor: impl FnMut(VisitedEntry) -> ControlFlow<B>,
+        visitor: impl FnMut(VisitedEntry) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let Some(range) = range.intersection(&self.geometry().all_guest()) else {
             return ControlFlow::Continue(());
         };
-        let mut result = ControlFlow::Continue(());
-        self.pass(self.root(), range, |seen| {
-            if seen.found == Found::Absent {
-                return Next::Over;
-            }
-            result = visitor(VisitedEntry {
-                guest: seen.span(),
-                level: seen.level,
-                bits: seen.bits,
-                entry: self.format.decode(seen.level, seen.bits),
-            });
-            match result {
-                ControlFlow::Continue(()) => Next::Into,
-                ControlFlow::Break(_) => Next::Stop,
-            }
-        });
-        result
+        let mut visiting = Visiting {
+            tables: self,
+            visitor,
+            result: ControlFlow::Continue(()),
+        };
+        self.pass_over(self.root(), range, &mut visiting);
+        visiting.result
     }
 
     /// Calls `visitor` for each leaf that translates a byte of `range`.

@@ -20,9 +20,11 @@
 //!    out of bounds, and never an alias.
 //! 2. Each level decodes one word, by `Format::decode_own`, and follows it to the next table.
 //! 3. `lowest_for` stops at the lowest table of which a range is a part. An operation begins there.
-//! 4. `pass` visits the entries of a range in ascending order, and calls one closure with each (`Seen`): the word, its
-//!    meaning, and whether the range covers the whole entry. The closure answers `Next`: over, into the table below, or
-//!    stop. One copy of this recursion serves all operations.
+//! 4. `pass` visits the entries of a range in ascending order. It shows an operation consecutive entries that the range
+//!    covers whole as a `Run`. The operation handles as many as are alike in one loop, and works out once what depends on
+//!    their attributes. What it leaves, `pass` shows entry by entry (`Seen`): the word, its meaning, and whether the range
+//!    covers the whole entry. The operation answers `Next`: over, into the table below, or stop. One copy of this
+//!    recursion serves all operations.
 //!
 //! # Invariants
 //!

@@ -1,6 +1,6 @@
 //! Going over the entries of a tree that translate a range: what every operation does.
 
-use guest_addr::{GuestPhysRange, HostPhysAddr};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
 use crate::contract::entry::Entry;
 use crate::contract::format::Format;
@@ -50,9 +50,41 @@ pub(crate) enum Next {
     Stop,
 }
 
-/// What is called with each entry. Not `FnMut` itself, since a vtable of that has a second copy of every
-/// closure, for calls by value.
-trait Look {
+/// Consecutive entries of one table that were asked for whole.
+pub(crate) struct Run<'t> {
+    pub(crate) level: Level,
+    pub(crate) entries: &'t [Word],
+    /// The first address that the first entry translates.
+    pub(crate) start: GuestPhysAddr,
+}
+
+impl Run<'_> {
+    /// What the entries from `first` to `last` translate, or the first alone should the last come before it.
+    #[inline]
+    pub(crate) fn span(&self, first: usize, last: usize) -> GuestPhysRange {
+        let block = |index: usize| {
+            let offset = (index as u64) << self.level.shift();
+            // Both lie in what one table translates.
+            let address = GuestPhysAddr::new(self.start.as_u64().wrapping_add(offset));
+            GuestPhysRange::block_at(address, self.level.shift())
+        };
+        let first = block(first);
+        GuestPhysRange::from_start_last(first.start(), block(last).last()).unwrap_or(first)
+    }
+}
+
+/// What an operation does with the entries of a range. Not `FnMut` itself, since a vtable of that has a second
+/// copy of every closure, for calls by value.
+pub(crate) trait Look {
+    /// Handles as many entries at the beginning of `run` as are alike, and returns their number. What it leaves
+    /// is shown one by one. Equal neighbours, which is what most entries are, cost one call.
+    #[inline]
+    fn run(&mut self, run: &Run<'_>) -> usize {
+        let _ = run;
+        0
+    }
+
+    /// Handles one entry.
     fn at(&mut self, seen: &Seen<'_>) -> Next;
 }
 
@@ -76,12 +108,31 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         self.pass_over(table, range, &mut look);
     }
 
-    /// [`pass`](Self::pass), compiled once for all operations, since most of their cost is code. Returns whether it
-    /// came to the end.
+    /// [`pass`](Self::pass), which shows entries that the range covers whole in runs first. Compiled once for all
+    /// operations, since most of their cost is code. Returns whether it came to the end.
     #[inline(never)]
-    fn pass_over(&self, table: Table, range: GuestPhysRange, look: &mut dyn Look) -> bool {
+    pub(crate) fn pass_over(
+        &self,
+        table: Table,
+        range: GuestPhysRange,
+        look: &mut dyn Look,
+    ) -> bool {
         let (level, entries) = (table.level, self.entries(table));
-        for slot in slots(self.geometry().shift(level), entries.len(), range) {
+        let shift = self.geometry().shift(level);
+        let mut slots = slots(shift, entries.len(), range);
+        loop {
+            if let Some((start, indices)) = slots.whole() {
+                let entries = entries.get(indices).unwrap_or_default();
+                let run = Run {
+                    level,
+                    entries,
+                    start,
+                };
+                slots.pass_over(look.run(&run));
+            }
+            let Some(slot) = slots.next() else {
+                return true;
+            };
             let Some(entry) = entries.get(slot.index) else {
                 continue;
             };
@@ -107,7 +158,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
                 _ => {}
             }
         }
-        true
     }
 
     /// What `bits` in an entry of `level` are.

@@ -89,17 +89,20 @@ impl Recent {
         (possible && host.as_u64() & self.never_in_host == 0).then_some(self.attributes)
     }
 
-    /// Remembers `flags`, which the format has accepted and has `attributes` for; `last_page` has every
-    /// bit that the host address of a page may have.
-    pub(crate) fn remember(
+    /// Remembers `flags`. Says whether the format accepts them, and others were remembered before.
+    pub(crate) fn learn<F: Format, H: TableHost>(
         &mut self,
+        tables: &Tables<F, H>,
         flags: MappingFlags,
-        attributes: u64,
-        last_page: HostPhysAddr,
-    ) {
-        self.flags = flags.bits().into();
-        self.attributes = attributes;
-        self.never_in_host = !last_page.as_u64();
+    ) -> bool {
+        let number = flags.bits().into();
+        if number == self.flags || tables.check_flags(flags).is_err() {
+            return false;
+        }
+        self.flags = number;
+        self.attributes = tables.leaf_attributes(Level::PAGE_4K, flags);
+        self.never_in_host = !tables.geometry().last_host_page().as_u64();
+        true
     }
 
     /// Forgets the directory, which may have been unlinked.

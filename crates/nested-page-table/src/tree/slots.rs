@@ -1,5 +1,7 @@
 //! Walking the entries of one table that a range touches.
 
+use core::ops::Range;
+
 use guest_addr::{GuestPhysAddr, GuestPhysRange};
 
 use crate::contract::geometry::Geometry;
@@ -36,6 +38,32 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
+    /// The first address and the indices of the entries at the beginning of which the range has the whole, if
+    /// there are such.
+    #[inline]
+    pub(crate) fn whole(&self) -> Option<(GuestPhysAddr, Range<usize>)> {
+        let rest = self.rest?;
+        let start = rest.start().as_u64();
+        // The range lies within what a table translates, so that it does not end at the last address.
+        let entries = rest.size() >> self.shift;
+        if start & ((1 << self.shift) - 1) != 0 || entries == 0 {
+            return None;
+        }
+        let first = (start >> self.shift) as usize & self.index_mask;
+        Some((rest.start(), first..first + entries as usize))
+    }
+
+    /// Passes over `count` entries, of which the range has the whole.
+    #[inline]
+    pub(crate) fn pass_over(&mut self, count: usize) {
+        if count > 0 {
+            self.rest = self.rest.and_then(|rest| {
+                let start = rest.start().checked_add((count as u64) << self.shift)?;
+                GuestPhysRange::from_start_last(start, rest.last()).ok()
+            });
+        }
+    }
+
     /// Passes over all entries that are left but the last one.
     #[inline]
     pub(crate) fn skip_to_last(&mut self) {

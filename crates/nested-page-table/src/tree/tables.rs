@@ -6,7 +6,7 @@
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
-use mapping_flags::MappingFlags;
+use mapping_flags::{FlagsError, MappingFlags};
 
 use crate::contract::entry::Entry;
 use crate::contract::format::Format;
@@ -81,15 +81,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         unsafe { words::live(self.frames(), table.address, count) }
     }
 
-    /// The entries of `table` that translate `range`, which lies in it.
-    #[inline]
-    pub(crate) fn entries_of(&self, table: Table, range: &GuestPhysRange) -> &[Word] {
-        let entries = self.entries(table);
-        let first = index_among(entries, table.level, range.start());
-        let last = index_among(entries, table.level, range.last());
-        entries.get(first..=last).unwrap_or_default()
-    }
-
     #[inline]
     pub(crate) fn decode(&self, level: Level, entry: &Word) -> Entry {
         self.format.decode_own(level, entry.load())
@@ -137,17 +128,23 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// such. They are a table below the root, or a frame of the root, in which a root of fewer entries
     /// is followed by zeroes.
     pub(crate) fn directory(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        let (geometry, level) = (self.geometry(), Level::BLOCK_2M);
-        let span = span_of(geometry, level, address);
-        if !geometry.holds_guest(&span) {
-            return None;
+        let geometry = self.geometry();
+        let mut level = geometry.root_level();
+        let mut entry = self.root_entry(level, address)?;
+        let mut table = self.root;
+        while level > Level::BLOCK_2M {
+            let Entry::Table(address_below) = self.decode(level, entry) else {
+                return None;
+            };
+            table = address_below;
+            level = level.below()?;
+            entry = self.entry_in_frame(table, level, address);
         }
-        let table = self.lowest_over(span);
         let offset = size_of::<u64>() * geometry.index(level, address);
         let part = HostPhysAddr::new(offset as u64).align_down_4k();
         // A root is aligned to its size, and takes whole frames.
-        let directory = HostPhysAddr::new(table.address.as_u64() | part.as_u64());
-        (table.level == level).then_some(directory)
+        let directory = HostPhysAddr::new(table.as_u64() | part.as_u64());
+        (level == Level::BLOCK_2M).then_some(directory)
     }
 
     /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
@@ -217,6 +214,12 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         (table, None)
     }
 
+    /// Whether a leaf can have `flags`.
+    #[inline(never)]
+    pub(crate) fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
+        self.format.check_flags(flags)
+    }
+
     /// All bits but the address of a leaf at `level` with `flags`.
     #[inline(never)]
     pub(crate) fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
@@ -226,7 +229,12 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// The leaf that translates `address`.
     #[inline]
     pub(crate) fn leaf(&self, address: GuestPhysAddr) -> Option<Mapping> {
-        self.walk(address, |level, found| match found {
+        let (level, bits) = match self.geometry().root_level() {
+            // As for `walk`.
+            Level::BLOCK_512G => self.last_entry(Level::BLOCK_512G, address),
+            level => self.last_entry(level, address),
+        }?;
+        match self.format.decode_own(level, bits) {
             Entry::Leaf(leaf) => Some(Mapping {
                 guest: span_of(self.geometry(), level, address),
                 host: leaf.address,
@@ -234,7 +242,24 @@ impl<F: Format, H: TableHost> Tables<F, H> {
                 level,
             }),
             _ => None,
-        })
+        }
+    }
+
+    /// The entry that ends the walk of `address`, with its level. `None` beyond the input width.
+    ///
+    /// The caller decodes it, once: a walk that decodes leaves of every level takes twice as long.
+    #[inline(always)]
+    fn last_entry(&self, root: Level, address: GuestPhysAddr) -> Option<(Level, u64)> {
+        let format = self.format;
+        let mut level = root;
+        let mut bits = self.root_entry(root, address)?.load();
+        while let Some(below) = level.below()
+            && let Entry::Table(table) = format.decode_own(level, bits)
+        {
+            level = below;
+            bits = self.entry_in_frame(table, level, address).load();
+        }
+        Some((level, bits))
     }
 
     /// The highest level for a leaf with `flags` where guest and host address differ by `delta`.
@@ -249,10 +274,4 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         }
         level
     }
-}
-
-/// [`Geometry::index`], for callers that know the number of entries.
-#[inline]
-fn index_among(entries: &[Word], level: Level, address: GuestPhysAddr) -> usize {
-    (address.as_u64() >> level.shift()) as usize & entries.len().wrapping_sub(1)
 }
