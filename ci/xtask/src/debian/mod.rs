@@ -126,7 +126,10 @@ impl Packages {
             .any(|mirror| apt.update(mirror, release).is_ok())
         {
             true => Ok(apt),
-            false => Err(format!("not to be had from {}", mirrors.join(" or "))),
+            false => Err(format!(
+                "not to be had from {} (XTASK_DEBIAN_MIRROR can name another mirror)",
+                mirrors.join(" or ")
+            )),
         }
     }
 }
