@@ -44,6 +44,8 @@ enum Command {
     Release(release::Options),
     /// Run small tests under Miri and ThreadSanitizer, where a nightly toolchain has them
     Sanitize,
+    /// Compare the public API of each library with its listing in docs/api, or write the listing
+    Api(release::api::Options),
     /// Measure the page tables against each other and against the memory floor
     Bench(bench::Options),
 }
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Guest(options) => guest::run(&options, &mut report),
         Command::Release(options) => release::run(&options, &mut report),
         Command::Sanitize => sanitize::run(&mut report),
+        Command::Api(options) => report.step("public API", || release::api::run(&options)),
         Command::Bench(options) => return bench::run(&options, report),
     }
     report.finish()

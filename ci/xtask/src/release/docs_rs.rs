@@ -36,7 +36,7 @@ fn document(package: &Package) -> Result<(), String> {
             .args(["--package", &package.name])
             .args(target.iter().flat_map(|target| ["--target", target]))
             .arg("--target-dir")
-            .arg(kept("docs-rs")?)
+            .arg(kept("nightly")?)
             .env("RUSTDOCFLAGS", "--cfg docsrs -D warnings"),
     )
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask release`: what has to hold before the crates are published, beyond their tests.
 
+pub(crate) mod api;
 mod docs_rs;
 mod examples;
 mod features;
@@ -30,6 +31,8 @@ enum Check {
     Features,
     /// Every library is documented as docs.rs does it
     DocsRs,
+    /// The public API of every library is the one that is listed
+    PublicApi,
     /// Every package builds from its own files
     Packages,
 }
@@ -44,6 +47,7 @@ pub(crate) fn run(options: &Options, report: &mut Report) {
             Check::Examples => report.step("examples", examples::run),
             Check::Features => report.step("features", features::check),
             Check::DocsRs => report.step("docs.rs", docs_rs::check),
+            Check::PublicApi => report.step("public API", api::check),
             Check::Packages => report.step("packages", packages::verify),
         }
     }
