@@ -31,8 +31,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match options.workload.as_str() {
         "W1" => contender(options, &Map::W1),
         "W3" => contender(options, &Unmap),
-        "W6" => contender(options, &SinglePages::new(OPERATIONS)),
-        "W7" => contender(options, &Fill::new(OPERATIONS as usize)),
+        "W6" => contender(options, &<SinglePages>::new(OPERATIONS)),
+        "W7" => contender(options, &<Fill>::new(OPERATIONS as usize)),
         other => bail!("{other} is not counted: W1, W3, W6 and W7 are"),
     }
 }

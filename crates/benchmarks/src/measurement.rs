@@ -57,6 +57,11 @@ pub(crate) fn measure(
     Ok(contenders.zip(times).map(Measurement::new).collect())
 }
 
+/// Runs a trial once and verifies it.
+///
+/// # Errors
+///
+/// When it fails, leaves something else than it should, or loses a frame.
 fn verified(trial: &mut dyn Trial) -> Result<()> {
     trial.prepare()?;
     trial.run()?;
@@ -65,6 +70,11 @@ fn verified(trial: &mut dyn Trial) -> Result<()> {
     frames::restore_order()
 }
 
+/// Runs a trial once and says how long it took.
+///
+/// # Errors
+///
+/// When it fails, or loses a frame.
 fn round(trial: &mut dyn Trial) -> Result<Duration> {
     trial.prepare()?;
     frames::warm_up();

@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 
 use crate::contender::nested::{Ept, GStage, Nested, Stage2};
 use crate::contender::{Aarch64Paging, Generic, Multiarch, PageTable, X86};
-use crate::floor::{Floor, FloorTable, FloorTrial};
-use crate::machine::{CopyFloor, Create, MachinePages, ReadMemory};
+use crate::floor::{Floor, FloorTable, FloorTrial, Walker};
+use crate::machine::{self, CopyFloor, Create, MachineConfig, MachinePages, ReadMemory};
 use crate::measurement::{Measurement, measure};
 use crate::planner::{Planner, REGIONS, Regions, SortFloor};
 use crate::trial::{TableTrial, Trial};
 use crate::workload::{
-    Fill, Map, OPERATIONS, PAGES, Protect, SinglePages, Split, Translate, Unmap,
+    Answer, Fill, Map, OPERATIONS, PAGES, Protect, SinglePages, Split, Translate, Unmap,
 };
 
 /// The name of the floor.
@@ -107,10 +107,17 @@ impl Selection {
         self.tables(&Map::W2A, &mut report)?;
         self.tables(&Map::W2B, &mut report)?;
         self.tables(&Unmap, &mut report)?;
-        self.tables(&Protect, &mut report)?;
-        self.tables(&Translate::new(), &mut report)?;
-        self.tables(&SinglePages::new(OPERATIONS), &mut report)?;
-        self.tables(&Fill::new(PAGES as usize), &mut report)?;
+        self.tables(&Protect::W4, &mut report)?;
+        self.tables(&Protect::W4X, &mut report)?;
+        self.tables(&Translate::new(Answer::Leaf), &mut report)?;
+        self.tables(&Translate::new(Answer::Host), &mut report)?;
+        self.tables(&<SinglePages>::new(OPERATIONS), &mut report)?;
+        self.tables(&SinglePages::<true, false>::new(OPERATIONS), &mut report)?;
+        self.tables(&SinglePages::<false, true>::new(OPERATIONS), &mut report)?;
+        let pages = PAGES as usize;
+        self.tables(&<Fill>::new(pages), &mut report)?;
+        self.tables(&Fill::<true, false>::new(pages), &mut report)?;
+        self.tables(&Fill::<false, true>::new(pages), &mut report)?;
         self.tables(&Split, &mut report)?;
         self.others("W9", Create::UNITS, &mut report, || {
             vec![Box::new(Create::default())]
@@ -123,11 +130,19 @@ impl Selection {
         self.others("W11", ReadMemory::UNITS, &mut report, || {
             vec![Box::new(CopyFloor::new()), Box::new(ReadMemory::new())]
         })?;
-        let pages = LazyCell::new(|| SinglePages::new(OPERATIONS));
-        self.others("W12", OPERATIONS, &mut report, || {
-            let floor = Box::new(FloorTrial::new(&*pages));
-            vec![floor, Box::new(MachinePages::new(&pages))]
-        })
+        let pages = LazyCell::new(|| <SinglePages>::new(OPERATIONS));
+        let machines: [(&str, MachineConfig); 3] = [
+            ("W12", machine::some_around),
+            ("W12b", machine::some_below),
+            ("W12m", machine::many_around),
+        ];
+        for (name, config) in machines {
+            self.others(name, OPERATIONS, &mut report, || {
+                let floor = Box::new(FloorTrial::new(&*pages));
+                vec![floor, Box::new(MachinePages::new(&pages, config))]
+            })?;
+        }
+        Ok(())
     }
 
     /// Runs one workload that is not for tables: the `trials`, the floor first.
@@ -166,7 +181,8 @@ impl Selection {
             .with::<Generic>()
             .with::<Aarch64Paging<false>>()
             .with::<Aarch64Paging<true>>()
-            .with::<X86>();
+            .with::<X86>()
+            .with::<Walker>();
         report(&Outcome {
             workload: name,
             units: workload.units(),

@@ -51,8 +51,9 @@ fn every_table_does_what_it_is_timed_for() {
     let rows = time("W1,W2a,W2b,W3,W4,W7");
     for workload in ["W1", "W2a", "W2b", "W3", "W4", "W7"] {
         let found = contenders(&rows, workload);
-        assert_eq!(found.len(), 9, "{workload}: {found:?}");
+        assert_eq!(found.len(), 10, "{workload}: {found:?}");
         assert!(found.contains("floor") && found.contains("page_table_multiarch"));
+        assert!(found.contains("range walker"));
         assert!(OURS.iter().all(|name| found.contains(*name)));
     }
 }

@@ -4,6 +4,8 @@ use memory_addr::PhysAddr;
 use page_table_entry::{GenericPTE, MappingFlags};
 use page_table_generic::PageTableEntry;
 
+use crate::contender::Access;
+
 const READ: u64 = 1 << 0;
 const WRITE: u64 = 1 << 1;
 const EXECUTE: u64 = 1 << 2;
@@ -22,10 +24,22 @@ pub(crate) struct EptEntry(u64);
 pub(crate) struct Permissions(u64);
 
 impl Permissions {
-    /// Reads and writes.
-    pub(crate) const READ_WRITE: Self = Self(READ | WRITE);
-    /// Reads.
-    pub(crate) const READ_ONLY: Self = Self(READ);
+    /// What a guest may do.
+    #[inline(always)]
+    pub(crate) const fn of_access(access: Access) -> Self {
+        match access {
+            Access::Read => Self(READ),
+            Access::ReadExecute => Self(READ | EXECUTE),
+            Access::ReadWrite => Self(READ | WRITE),
+            Access::ReadWriteExecute => Self(READ | WRITE | EXECUTE),
+        }
+    }
+
+    /// The bits.
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
 
     fn of(flags: MappingFlags) -> Self {
         let bit = |flag, bit| if flags.contains(flag) { bit } else { 0 };

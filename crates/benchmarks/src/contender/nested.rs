@@ -6,14 +6,13 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 
 use anyhow::Result;
-use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::nested_page_table::{Format, InvalidationFailed, LeafPolicy, Level};
 use nested_paging::{
     GuestPhysAddr, GuestPhysRange, HostPhysAddr, Invalidation, MappingFlags, NestedPageTable,
     TableHost, aarch64, riscv64, x86_64,
 };
 
-use crate::contender::{Leaves, PageTable};
+use crate::contender::{ALL_ACCESS, Access, Leaf, Leaves, PageTable, Promises};
 use crate::frames::StackFrames;
 
 /// A backend, with the mode and capabilities that it is measured with: four levels on each.
@@ -147,14 +146,20 @@ impl<B: Backend, H: TableHost> Nested<B, H> {
     }
 }
 
-/// The page at `address`.
-#[inline]
-fn page(address: GuestPhysAddr) -> Result<GuestPhysRange> {
-    Ok(GuestPhysRange::from_start_size(address, PAGE_SIZE_4K)?)
+/// What a guest may do, as this project says it.
+#[inline(always)]
+const fn mapping_flags(access: Access) -> MappingFlags {
+    match access {
+        Access::Read => MappingFlags::READ,
+        Access::ReadExecute => MappingFlags::READ.union(MappingFlags::EXECUTE),
+        Access::ReadWrite => MappingFlags::READ_WRITE,
+        Access::ReadWriteExecute => MappingFlags::ACCESS,
+    }
 }
 
 impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
     const NAME: &'static str = B::NAME;
+    const PROMISES: Promises = Promises::LiveAndAtomic;
 
     fn new(leaves: Leaves) -> Result<Self> {
         let format = B::format()?;
@@ -170,8 +175,8 @@ impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
     }
 
     #[inline(always)]
-    fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr) -> Result<()> {
-        Ok(self.table.map(guest, host, MappingFlags::READ_WRITE)?)
+    fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr, access: Access) -> Result<()> {
+        Ok(self.table.map(guest, host, mapping_flags(access))?)
     }
 
     #[inline(always)]
@@ -179,28 +184,59 @@ impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
         Ok(self.table.unmap(guest)?)
     }
 
+    /// The report has no flags: whoever wants them visits before.
     #[inline(always)]
-    fn protect(&mut self, guest: GuestPhysRange) -> Result<()> {
-        Ok(self.table.protect(guest, MappingFlags::READ)?)
+    fn unmap_reporting(
+        &mut self,
+        guest: GuestPhysRange,
+        mut report: impl FnMut(Leaf),
+    ) -> Result<()> {
+        self.table.unmap_reporting(guest, |leaf| {
+            report(Leaf {
+                host: leaf.host,
+                bytes: leaf.guest.size(),
+                flags: 0,
+            });
+        })?;
+        Ok(())
     }
 
     #[inline(always)]
-    fn map_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
-        self.map(page(guest)?, host)
+    fn protect(&mut self, guest: GuestPhysRange, access: Access) -> Result<()> {
+        Ok(self.table.protect(guest, mapping_flags(access))?)
     }
 
     #[inline(always)]
-    fn unmap_page(&mut self, guest: GuestPhysAddr) -> Result<()> {
-        self.unmap(page(guest)?)
-    }
-
-    #[inline(always)]
-    fn translate(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
+    fn host_of(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
         self.table.host_of(address)
     }
 
-    fn is_writable(&self, address: GuestPhysAddr) -> Option<bool> {
-        let flags = self.table.translate(address)?.flags;
-        Some(flags.contains(MappingFlags::WRITE))
+    #[inline(always)]
+    fn translate(&self, address: GuestPhysAddr) -> Option<Leaf> {
+        let mapping = self.table.translate(address)?;
+        Some(Leaf {
+            host: mapping.host_of(address)?,
+            bytes: mapping.guest.size(),
+            flags: u64::from(mapping.flags.bits()),
+        })
+    }
+
+    #[inline(always)]
+    fn visit(&self, guest: GuestPhysRange, mut visitor: impl FnMut(Leaf)) -> Result<()> {
+        self.table.visit(guest, |mapping| {
+            visitor(Leaf {
+                host: mapping.host,
+                bytes: mapping.guest.size(),
+                flags: u64::from(mapping.flags.bits()),
+            });
+        });
+        Ok(())
+    }
+
+    fn access(flags: u64) -> Option<Access> {
+        let flags = MappingFlags::from_bits(flags.try_into().ok()?)?;
+        ALL_ACCESS
+            .into_iter()
+            .find(|access| mapping_flags(*access) == flags)
     }
 }

@@ -12,7 +12,7 @@ use nested_paging::{Invalidation, TableHost};
 use crate::contender::nested::{Backend, BenchmarkHost, Ept, GStage, Nested, Stage2};
 use crate::frames::StackFrames;
 use crate::workload::{
-    Fill, Map, OPERATIONS, PAGES, Protect, SinglePages, Split, Translate, Unmap, Workload,
+    Answer, Fill, Map, OPERATIONS, PAGES, Protect, SinglePages, Split, Translate, Unmap, Workload,
 };
 
 type Counts = BTreeMap<&'static str, u64>;
@@ -75,10 +75,10 @@ pub(super) fn markdown(text: &mut String) -> Result<()> {
     row(text, &Map::W2A)?;
     row(text, &Map::W2B)?;
     row(text, &Unmap)?;
-    row(text, &Protect)?;
-    row(text, &Translate::new())?;
-    row(text, &SinglePages::new(OPERATIONS))?;
-    row(text, &Fill::new(PAGES as usize))?;
+    row(text, &Protect::W4)?;
+    row(text, &Translate::new(Answer::Leaf))?;
+    row(text, &<SinglePages>::new(OPERATIONS))?;
+    row(text, &<Fill>::new(PAGES as usize))?;
     row(text, &Split)
 }
 

@@ -77,7 +77,7 @@ fn row<T: PageTable>(text: &mut String) -> Result<()> {
     cell::<T>(text, &Map::W1, pages)?;
     cell::<T>(text, &Map::W2A, Mapped::new(64 * GIB, 30))?;
     cell::<T>(text, &Map::W2B, Mapped::new(64 * GIB, 21))?;
-    cell::<T>(text, &Fill::new(PAGES as usize), pages)?;
+    cell::<T>(text, &<Fill>::new(PAGES as usize), pages)?;
     cell::<T>(text, &Unmap, Mapped::NOTHING)?;
     cell::<T>(text, &Split, pages)?;
     writeln!(text)?;

@@ -6,11 +6,14 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 use nested_paging::{GuestPhysAddr, HostPhysAddr};
 
+use crate::contender::Access;
 use crate::floor::{
-    ADDRESS, ENTRIES, FloorTable, HUGE, LEAF, TABLE, index, read, unspecified, write, zeroed,
+    ADDRESS, ENTRIES, FloorTable, HUGE, TABLE, bits, index, read, unspecified, write, zeroed,
 };
 
 const NO_FRAME: &str = "no frame for a table";
+/// The attributes of every leaf here.
+const LEAF: u64 = bits(Access::ReadWrite);
 
 impl FloorTable {
     /// W1: maps `gibibytes` GiB from `guest` on, which is 1 GiB aligned, with leaves of 4 KiB: zeroes

@@ -7,10 +7,12 @@ use anyhow::{Context, Result};
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::{GuestPhysAddr, HostPhysAddr};
 
-use crate::floor::{
-    ADDRESS, ENTRIES, FloorTable, LEAF, SHIFTS, TABLE, WRITABLE, index, read, write, zeroed,
-};
+use crate::contender::Access;
+use crate::floor::{ADDRESS, ENTRIES, FloorTable, SHIFTS, TABLE, bits, index, read, write, zeroed};
 use crate::frames;
+
+/// What makes a leaf writable.
+const WRITABLE: u64 = 1 << 1;
 
 impl FloorTable {
     /// W3: unmaps the GiB from `guest` on, which has leaves of 4 KiB: zeroes the leaf tables.
@@ -50,9 +52,14 @@ impl FloorTable {
     ///
     /// `guest` has a leaf table.
     #[inline]
-    pub(super) unsafe fn map_and_unmap_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) {
+    pub(super) unsafe fn map_and_unmap_page(
+        &mut self,
+        guest: GuestPhysAddr,
+        host: HostPhysAddr,
+        access: Access,
+    ) {
         // SAFETY: the caller vouches for the table.
-        unsafe { self.write_page(guest, host.as_u64() | LEAF) };
+        unsafe { self.write_page(guest, host.as_u64() | bits(access)) };
         // Two calls of a hypervisor: neither the walk nor the store may be saved.
         compiler_fence(Ordering::SeqCst);
         // SAFETY: as above.
@@ -62,20 +69,25 @@ impl FloorTable {
 
     /// W7: maps the page at `guest`: a walk that makes the tables that are missing, one store.
     #[inline]
-    pub(super) fn map_new_page(&mut self, guest: GuestPhysAddr, host: HostPhysAddr) -> Result<()> {
+    pub(super) fn map_new_page(
+        &mut self,
+        guest: GuestPhysAddr,
+        host: HostPhysAddr,
+        access: Access,
+    ) -> Result<()> {
         let mut table = self.root;
         for shift in SHIFTS.into_iter().take(3) {
             // SAFETY: the root is a table, and so is what an entry above the pages leads to.
-            let mut bits = unsafe { read(table, index(guest, shift)) };
-            if bits == 0 {
-                bits = zeroed().context("no frame for a table")?.as_u64() | TABLE;
+            let mut entry = unsafe { read(table, index(guest, shift)) };
+            if entry == 0 {
+                entry = zeroed().context("no frame for a table")?.as_u64() | TABLE;
                 // SAFETY: as above.
-                unsafe { write(table, index(guest, shift), bits) };
+                unsafe { write(table, index(guest, shift), entry) };
             }
-            table = HostPhysAddr::new(bits & ADDRESS);
+            table = HostPhysAddr::new(entry & ADDRESS);
         }
         // SAFETY: as above.
-        unsafe { write(table, index(guest, 12), host.as_u64() | LEAF) };
+        unsafe { write(table, index(guest, 12), host.as_u64() | bits(access)) };
         compiler_fence(Ordering::SeqCst);
         Ok(())
     }

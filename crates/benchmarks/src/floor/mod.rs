@@ -13,15 +13,18 @@ mod checked;
 mod edit;
 mod translate;
 mod trial;
+mod walker;
 
+use checked::described;
 pub(crate) use trial::{Floor, FloorTrial};
+pub(crate) use walker::Walker;
 
 use std::ptr;
 
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::{GuestPhysAddr, HostPhysAddr};
 
-use crate::contender::Leaves;
+use crate::contender::{Access, Leaves};
 use crate::frames;
 
 /// Entries in a table.
@@ -30,12 +33,12 @@ const ENTRIES: usize = 512;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// The attributes of a pointer to a table, in the format of EPT.
 const TABLE: u64 = 0x7;
-/// The attributes of a leaf: write-back, readable and writable, ...
-const LEAF: u64 = 0x33;
+/// The attributes of a leaf: write-back, ...
+const WRITE_BACK: u64 = 0x30;
 /// ... and larger than 4 KiB.
 const HUGE: u64 = 1 << 7;
-/// What makes a leaf writable.
-const WRITABLE: u64 = 1 << 1;
+/// The bits of a leaf that say what the guest may do.
+const PERMISSIONS: u64 = 0x7;
 /// How far an address is shifted for the index at each level, from the root down.
 const SHIFTS: [u32; 4] = [39, 30, 21, 12];
 
@@ -74,6 +77,17 @@ unsafe fn free(table: HostPhysAddr, shifts: &[u32]) {
     }
     // SAFETY: it was taken by `zeroed` or `unspecified`, and the caller vouches that it is unused.
     unsafe { frames::give_back(table) }
+}
+
+/// The attributes of a leaf.
+#[inline(always)]
+const fn bits(access: Access) -> u64 {
+    match access {
+        Access::Read => WRITE_BACK | 0x1,
+        Access::ReadExecute => WRITE_BACK | 0x5,
+        Access::ReadWrite => WRITE_BACK | 0x3,
+        Access::ReadWriteExecute => WRITE_BACK | 0x7,
+    }
 }
 
 /// A frame with unspecified contents.

@@ -1,22 +1,30 @@
-//! Walks without a check: W5.
+//! Walks without a check: W5 and W5h.
 
 use nested_paging::{GuestPhysAddr, HostPhysAddr};
 
-use crate::floor::{ADDRESS, FloorTable, index, read, write};
+use crate::contender::Leaf;
+use crate::floor::{ADDRESS, FloorTable, PERMISSIONS, index, read, write};
 
 impl FloorTable {
-    /// W5: where `guest` leads: four dependent loads.
+    /// W5: where `guest` leads, and the bits of the leaf: dependent loads, four for a leaf of 4 KiB.
     ///
     /// # Safety
     ///
-    /// `guest` is mapped with a leaf of 4 KiB.
-    #[inline]
-    pub(super) unsafe fn translate_page(&self, guest: GuestPhysAddr) -> HostPhysAddr {
+    /// `guest` is mapped with a leaf of `1 << shift` bytes.
+    #[inline(always)]
+    pub(super) unsafe fn translate_leaf(&self, guest: GuestPhysAddr, shift: u32) -> Leaf {
         // SAFETY: the caller vouches for the tables.
-        let table = unsafe { self.table_above(guest, 12) };
+        let table = unsafe { self.table_above(guest, shift) };
         // SAFETY: as above, and the index is below the number of entries.
-        let entry = unsafe { read(table, index(guest, 12)) };
-        HostPhysAddr::new((entry & ADDRESS) | guest.page_offset_4k())
+        let entry = unsafe { read(table, index(guest, shift)) };
+        let bytes = 1_u64 << shift;
+        Leaf {
+            host: HostPhysAddr::new(
+                (entry & ADDRESS & !(bytes - 1)) | (guest.as_u64() & (bytes - 1)),
+            ),
+            bytes,
+            flags: entry & PERMISSIONS,
+        }
     }
 
     /// Writes the entry for the page at `guest`.

@@ -8,8 +8,8 @@ use crate::contender::PageTable;
 use crate::floor::FloorTable;
 use crate::trial::Trial;
 use crate::workload::{
-    Fill, GUEST, Map, Protect, SinglePages, Split, Translate, Unmap, Workload, guest_page,
-    host_page,
+    Answer, Fill, GUEST, Map, Protect, SinglePages, Split, Translate, Unmap, Workload,
+    access_in_turn, host_page, placed_page,
 };
 
 /// A workload that has a floor.
@@ -64,8 +64,11 @@ impl Floor for Translate {
         for table in tables {
             for &address in self.addresses() {
                 // SAFETY: the workload has prepared a GiB of pages, and the addresses lie in it.
-                let host = unsafe { table.translate_page(address) };
-                sum = sum.wrapping_add(host.as_u64());
+                let leaf = unsafe { table.translate_leaf(address, 12) };
+                sum = sum.wrapping_add(match self.answer() {
+                    Answer::Host => leaf.host.as_u64(),
+                    Answer::Leaf => leaf.sum(),
+                });
             }
         }
         black_box(sum);
@@ -73,24 +76,26 @@ impl Floor for Translate {
     }
 }
 
-impl Floor for SinglePages {
+impl<const FLAGS: bool, const SPREAD: bool> Floor for SinglePages<FLAGS, SPREAD> {
     unsafe fn run_floor(&self, tables: &mut [FloorTable]) -> Result<()> {
         for table in tables {
-            for &page in &self.pages {
+            for (turn, &page) in self.pages.iter().enumerate() {
+                let (guest, access) = (placed_page::<SPREAD>(page), access_in_turn::<FLAGS>(turn));
                 // SAFETY: the workload has prepared the tables of a GiB, and the pages lie in it.
-                unsafe { table.map_and_unmap_page(guest_page(page), host_page(page)) }
+                unsafe { table.map_and_unmap_page(guest, host_page(page), access) }
             }
         }
         Ok(())
     }
 }
 
-impl Floor for Fill {
+impl<const FLAGS: bool, const SPREAD: bool> Floor for Fill<FLAGS, SPREAD> {
     unsafe fn run_floor(&self, tables: &mut [FloorTable]) -> Result<()> {
         let mut frames = self.frames();
         for table in tables {
-            for &page in &self.pages {
-                table.map_new_page(guest_page(page), Self::take_frame(&mut frames)?)?;
+            for (turn, &page) in self.pages.iter().enumerate() {
+                let (guest, access) = (placed_page::<SPREAD>(page), access_in_turn::<FLAGS>(turn));
+                table.map_new_page(guest, Self::take_frame(&mut frames)?, access)?;
             }
         }
         Ok(())

@@ -93,6 +93,51 @@ fn config() -> Result<VmConfig<'static, x86_64::Ept>> {
     Ok(config)
 }
 
+/// Makes a configuration.
+pub(crate) type MachineConfig = fn() -> Result<VmConfig<'static, x86_64::Ept>>;
+
+/// W12: 100 devices below the pages of W6, and as many above.
+///
+/// # Errors
+///
+/// When the format does not exist.
+pub(crate) fn some_around() -> Result<VmConfig<'static, x86_64::Ept>> {
+    config_around(200)
+}
+
+/// W12b: 200 devices below them, and only RAM above.
+///
+/// # Errors
+///
+/// When the format does not exist.
+pub(crate) fn some_below() -> Result<VmConfig<'static, x86_64::Ept>> {
+    config()
+}
+
+/// W12m: 5,000 devices below them, and as many above.
+///
+/// # Errors
+///
+/// When the format does not exist.
+pub(crate) fn many_around() -> Result<VmConfig<'static, x86_64::Ept>> {
+    config_around(10_000)
+}
+
+/// A machine without RAM, with `count` devices: half of them below the pages of W6, half above.
+fn config_around(count: u64) -> Result<VmConfig<'static, x86_64::Ept>> {
+    let mut config = VmConfig::new(1, "benchmark", Ept::format()?);
+    let device = |start: GuestPhysAddr, number| {
+        let address = start.as_u64() + 2 * number * PAGE_SIZE_4K;
+        let (guest, host) = (GuestPhysAddr::new(address), HostPhysAddr::new(address));
+        PassthroughRegion::new("device", guest, host, PAGE_SIZE_4K)
+    };
+    for start in [DEVICES, RAM] {
+        let devices = (0..count / 2).map(|number| device(start, number));
+        config.passthrough_regions.extend(devices);
+    }
+    Ok(config)
+}
+
 /// A machine with `count` regions of one page each, no two of which touch.
 ///
 /// # Errors

@@ -1,25 +1,28 @@
-//! W12: W6 through a machine's lock and its books about regions.
+//! W12, W12b and W12m: W6 through a machine's lock and its books about regions.
 
 use anyhow::{Context, Result, ensure};
-use nested_paging::MappingFlags;
-use nested_paging::Vm;
 use nested_paging::guest_addr::PAGE_SIZE_4K;
+use nested_paging::{MappingFlags, Vm};
 
-use crate::machine::{CountingHal, Machine, NAME, config};
+use crate::machine::{CountingHal, Machine, MachineConfig, NAME};
 use crate::trial::Trial;
 use crate::workload::{BLOCK_2M, GIB, PAGES, SinglePages, guest_page, host_page};
 
-/// Maps and unmaps the pages of [`SinglePages`] in a machine that has RAM and devices elsewhere.
+/// Maps and unmaps the pages of [`SinglePages`] in a machine that has regions elsewhere.
 pub(crate) struct MachinePages<'w> {
     workload: &'w SinglePages,
+    config: MachineConfig,
     machine: Option<Machine>,
 }
 
 impl<'w> MachinePages<'w> {
-    /// The trial, with nothing prepared.
-    pub(crate) const fn new(workload: &'w SinglePages) -> Self {
-        let machine = None;
-        Self { workload, machine }
+    /// The trial, in a machine like `config`, with nothing prepared.
+    pub(crate) const fn new(workload: &'w SinglePages, config: MachineConfig) -> Self {
+        Self {
+            workload,
+            config,
+            machine: None,
+        }
     }
 }
 
@@ -37,7 +40,7 @@ impl Trial for MachinePages<'_> {
     }
 
     fn prepare(&mut self) -> Result<()> {
-        let machine = Vm::new(config()?, CountingHal::default());
+        let machine = Vm::new((self.config)()?, CountingHal::default());
         let machine = machine.context("the machine is not made")?;
         for block in 0..GIB / BLOCK_2M {
             map_and_unmap(&machine, (block * PAGES / (GIB / BLOCK_2M)) as u32)?;

@@ -1,4 +1,4 @@
-//! W7: filling a table page by page.
+//! W7, W7f and W7s: filling a table page by page.
 
 use std::cell::RefCell;
 
@@ -6,19 +6,22 @@ use anyhow::{Context, Result};
 use nested_paging::HostPhysAddr;
 
 use crate::contender::{Leaves, PageTable};
-use crate::workload::{PAGES, Workload, guest_page, host_page, verify_absent_around, verify_equal};
+use crate::workload::{
+    GIB, PAGES, Workload, access_in_turn, host_page, placed_page, verify_absent_around,
+    verify_equal,
+};
 
 /// Maps the pages of 1 GiB in random order, each to a frame from an allocator, as faults of a guest
-/// would have it.
+/// would have it. `FLAGS`: with two kinds of flags in turn. `SPREAD`: the GiB lies in 64 GiB.
 #[derive(Clone, Debug)]
-pub(crate) struct Fill {
+pub(crate) struct Fill<const FLAGS: bool = false, const SPREAD: bool = false> {
     /// The pages, in their order.
     pub(crate) pages: Vec<u32>,
     /// The allocator: a stack.
     frames: RefCell<Vec<HostPhysAddr>>,
 }
 
-impl Fill {
+impl<const FLAGS: bool, const SPREAD: bool> Fill<FLAGS, SPREAD> {
     /// The workload, for the first `count` pages of the order.
     pub(crate) fn new(count: usize) -> Self {
         let mut pages: Vec<u32> = (0..PAGES as u32).collect();
@@ -40,9 +43,14 @@ impl Fill {
     }
 }
 
-impl Workload for Fill {
+impl<const FLAGS: bool, const SPREAD: bool> Workload for Fill<FLAGS, SPREAD> {
     fn name(&self) -> &'static str {
-        "W7"
+        match (FLAGS, SPREAD) {
+            (false, false) => "W7",
+            (true, false) => "W7f",
+            (false, true) => "W7s",
+            (true, true) => "W7fs",
+        }
     }
 
     fn units(&self) -> u64 {
@@ -57,8 +65,9 @@ impl Workload for Fill {
     fn run<T: PageTable>(&self, tables: &mut [T]) -> Result<()> {
         let mut frames = self.frames();
         for table in tables {
-            for &page in &self.pages {
-                table.map_page(guest_page(page), Self::take_frame(&mut frames)?)?;
+            for (turn, &page) in self.pages.iter().enumerate() {
+                let (guest, access) = (placed_page::<SPREAD>(page), access_in_turn::<FLAGS>(turn));
+                table.map_page(guest, Self::take_frame(&mut frames)?, access)?;
             }
         }
         Ok(())
@@ -68,10 +77,10 @@ impl Workload for Fill {
         for table in tables {
             for (&page, number) in self.pages.iter().zip(0..).step_by(101) {
                 let frame = host_page(PAGES as u32 - 1 - number);
-                let page = guest_page(page);
-                verify_equal(page, table.translate(page), Some(frame))?;
+                let page = placed_page::<SPREAD>(page);
+                verify_equal(page, table.host_of(page), Some(frame))?;
             }
-            verify_absent_around(table, PAGES << 12)?;
+            verify_absent_around(table, if SPREAD { 64 * GIB } else { GIB })?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use nested_paging::HostPhysAddr;
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 
-use crate::contender::{Leaves, PageTable};
+use crate::contender::{Access, Leaves, PageTable};
 use crate::workload::{BLOCK_2M, GIB, HOST, Workload, guest, verify_linear};
 
 /// Maps a range into each of some fresh tables.
@@ -77,7 +77,7 @@ impl Workload for Map {
     fn run<T: PageTable>(&self, tables: &mut [T]) -> Result<()> {
         let range = guest(self.bytes())?;
         for table in tables {
-            table.map(range, self.host)?;
+            table.map(range, self.host, Access::ReadWrite)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ pub(crate) use map::Map;
 pub(crate) use protect::Protect;
 pub(crate) use single_pages::SinglePages;
 pub(crate) use split::Split;
-pub(crate) use translate::Translate;
+pub(crate) use translate::{Answer, Translate};
 pub(crate) use unmap::Unmap;
 
 use std::fmt::Debug;
@@ -22,7 +22,7 @@ use anyhow::{Context, Result, ensure};
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
-use crate::contender::PageTable;
+use crate::contender::{Access, PageTable};
 
 /// Where the guest's memory begins: a multiple of 1 GiB that is not 0.
 pub(crate) const GUEST: GuestPhysAddr = GuestPhysAddr::new(0x10_0000_0000);
@@ -32,6 +32,8 @@ pub(crate) const HOST: HostPhysAddr = HostPhysAddr::new(0x40_0000_0000);
 pub(crate) const GIB: u64 = 1 << 30;
 /// The size of a leaf of level 1.
 pub(crate) const BLOCK_2M: u64 = 1 << 21;
+/// The pages in 2 MiB.
+const PAGES_OF_BLOCK: u32 = (BLOCK_2M / PAGE_SIZE_4K) as u32;
 /// The pages in a GiB.
 pub(crate) const PAGES: u64 = GIB / PAGE_SIZE_4K;
 /// How many queries, or pairs of map and unmap, one round makes.
@@ -68,6 +70,28 @@ pub(crate) const fn guest_page(number: u32) -> GuestPhysAddr {
     GuestPhysAddr::new(GUEST.as_u64() + number as u64 * PAGE_SIZE_4K)
 }
 
+/// The guest page `number`, where the pages of each 2 MiB stay together. `SPREAD`: these 2 MiB are apart, so
+/// that 1 GiB of pages lies in 64 GiB.
+#[inline(always)]
+pub(crate) const fn placed_page<const SPREAD: bool>(number: u32) -> GuestPhysAddr {
+    let distance = match SPREAD {
+        true => 64 * BLOCK_2M,
+        false => BLOCK_2M,
+    };
+    let (block, page) = (number / PAGES_OF_BLOCK, number % PAGES_OF_BLOCK);
+    let offset = block as u64 * distance + page as u64 * PAGE_SIZE_4K;
+    GuestPhysAddr::new(GUEST.as_u64() + offset)
+}
+
+/// What the guest may do in the page that is mapped as number `turn`. `FLAGS`: two kinds take turns.
+#[inline(always)]
+pub(crate) const fn access_in_turn<const FLAGS: bool>(turn: usize) -> Access {
+    match FLAGS && turn % 2 == 1 {
+        true => Access::ReadWriteExecute,
+        false => Access::ReadWrite,
+    }
+}
+
 /// The host page `number`.
 #[inline]
 pub(crate) const fn host_page(number: u32) -> HostPhysAddr {
@@ -92,7 +116,7 @@ fn verify_linear<T: PageTable>(tables: &[T], host: HostPhysAddr, bytes: u64) -> 
         for offset in samples(bytes) {
             let address = GUEST.checked_add(offset).context("past the end")?;
             let expected = host.checked_add(offset);
-            verify_equal(address, table.translate(address), expected)?;
+            verify_equal(address, table.host_of(address), expected)?;
         }
         verify_absent_around(table, bytes)?;
     }
@@ -103,7 +127,7 @@ fn verify_linear<T: PageTable>(tables: &[T], host: HostPhysAddr, bytes: u64) -> 
 fn verify_absent_around<T: PageTable>(table: &T, bytes: u64) -> Result<()> {
     for address in [GUEST.checked_sub(1), GUEST.checked_add(bytes)] {
         let address = address.context("past the end")?;
-        verify_equal(address, table.translate(address), None)?;
+        verify_equal(address, table.host_of(address), None)?;
     }
     Ok(())
 }
@@ -112,7 +136,7 @@ fn verify_absent_around<T: PageTable>(table: &T, bytes: u64) -> Result<()> {
 fn verify_absent<T: PageTable>(table: &T, bytes: u64) -> Result<()> {
     for offset in samples(bytes) {
         let address = GUEST.checked_add(offset).context("past the end")?;
-        verify_equal(address, table.translate(address), None)?;
+        verify_equal(address, table.host_of(address), None)?;
     }
     Ok(())
 }
@@ -139,12 +163,13 @@ mod tests {
         arena::map().unwrap();
         frames::fill();
         let mut tables = [FloorTable::new(Leaves::Pages).unwrap()];
-        tables[0].map(guest(GIB).unwrap(), HOST).unwrap();
+        let all = guest(GIB).unwrap();
+        tables[0].map(all, HOST, Access::ReadWrite).unwrap();
         assert!(verify_linear(&tables, HOST, GIB).is_ok());
         assert!(verify_linear(&tables, HOST, GIB / 2).is_err());
         assert!(verify_linear(&tables, HostPhysAddr::ZERO, GIB).is_err());
         assert!(verify_absent(&tables[0], GIB).is_err());
-        assert!(Protect.verify(&tables).is_err());
+        assert!(Protect::W4.verify(&tables).is_err());
         tables[0].unmap_page(guest_page(0)).unwrap();
         assert!(verify_linear(&tables, HOST, GIB).is_err());
         assert!(frames::restore_order().is_err());

@@ -1,21 +1,22 @@
-//! W6: mapping and unmapping single pages, over and over.
+//! W6, W6f and W6s: mapping and unmapping single pages, over and over.
 
 use anyhow::Result;
 
-use crate::contender::{Leaves, PageTable};
+use crate::contender::{Access, Leaves, PageTable};
 use crate::workload::{
-    BLOCK_2M, GIB, PAGES, Workload, guest_page, host_page, random_numbers, verify_absent,
+    BLOCK_2M, GIB, PAGES, Workload, access_in_turn, host_page, placed_page, random_numbers,
+    verify_equal,
 };
 
 /// Maps and unmaps one random page of 1 GiB at a time. The tables are there before, for those that
-/// keep them.
+/// keep them. `FLAGS`: with two kinds of flags in turn. `SPREAD`: the GiB lies in 64 GiB.
 #[derive(Clone, Debug)]
-pub(crate) struct SinglePages {
+pub(crate) struct SinglePages<const FLAGS: bool = false, const SPREAD: bool = false> {
     /// The pages.
     pub(crate) pages: Vec<u32>,
 }
 
-impl SinglePages {
+impl<const FLAGS: bool, const SPREAD: bool> SinglePages<FLAGS, SPREAD> {
     /// The workload, with so many pairs.
     pub(crate) fn new(pairs: u64) -> Self {
         let pages = random_numbers(pairs, PAGES as u32);
@@ -23,9 +24,14 @@ impl SinglePages {
     }
 }
 
-impl Workload for SinglePages {
+impl<const FLAGS: bool, const SPREAD: bool> Workload for SinglePages<FLAGS, SPREAD> {
     fn name(&self) -> &'static str {
-        "W6"
+        match (FLAGS, SPREAD) {
+            (false, false) => "W6",
+            (true, false) => "W6f",
+            (false, true) => "W6s",
+            (true, true) => "W6fs",
+        }
     }
 
     fn units(&self) -> u64 {
@@ -36,25 +42,31 @@ impl Workload for SinglePages {
         let mut table = T::new(Leaves::Pages)?;
         for block in 0..GIB / BLOCK_2M {
             let page = (block * PAGES / (GIB / BLOCK_2M)) as u32;
-            table.map_page(guest_page(page), host_page(page))?;
-            table.unmap_page(guest_page(page))?;
+            let guest = placed_page::<SPREAD>(page);
+            table.map_page(guest, host_page(page), Access::ReadWrite)?;
+            table.unmap_page(guest)?;
         }
         Ok(vec![table])
     }
 
     fn run<T: PageTable>(&self, tables: &mut [T]) -> Result<()> {
         for table in tables {
-            for &page in &self.pages {
-                table.map_page(guest_page(page), host_page(page))?;
-                table.unmap_page(guest_page(page))?;
+            for (turn, &page) in self.pages.iter().enumerate() {
+                let guest = placed_page::<SPREAD>(page);
+                table.map_page(guest, host_page(page), access_in_turn::<FLAGS>(turn))?;
+                table.unmap_page(guest)?;
             }
         }
         Ok(())
     }
 
     fn verify<T: PageTable>(&self, tables: &[T]) -> Result<()> {
-        tables
-            .iter()
-            .try_for_each(|table| verify_absent(table, GIB))
+        for table in tables {
+            for &page in self.pages.iter().step_by(997) {
+                let guest = placed_page::<SPREAD>(page);
+                verify_equal(guest, table.host_of(guest), None)?;
+            }
+        }
+        Ok(())
     }
 }

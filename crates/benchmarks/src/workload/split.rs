@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use nested_paging::HostPhysAddr;
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 
-use crate::contender::{Leaves, PageTable};
+use crate::contender::{Access, Leaves, PageTable};
 use crate::workload::{
     BLOCK_2M, GIB, GUEST, HOST, PAGES, Workload, guest, guest_page, verify_absent_around,
     verify_equal,
@@ -30,7 +30,7 @@ impl Workload for Split {
 
     fn prepare<T: PageTable>(&self) -> Result<Vec<T>> {
         let mut table = T::new(Leaves::Largest)?;
-        table.map(guest(GIB)?, TARGET)?;
+        table.map(guest(GIB)?, TARGET, Access::ReadWrite)?;
         Ok(vec![table])
     }
 
@@ -49,7 +49,7 @@ impl Workload for Split {
                 let address = GUEST.checked_add(offset).context("past the end")?;
                 let is_first = offset.is_multiple_of(BLOCK_2M);
                 let expected = TARGET.checked_add(offset).filter(|_| !is_first);
-                verify_equal(address, table.translate(address), expected)?;
+                verify_equal(address, table.host_of(address), expected)?;
             }
             verify_absent_around(table, GIB)?;
         }

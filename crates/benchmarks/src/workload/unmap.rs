@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::contender::{Leaves, PageTable};
+use crate::contender::{Access, Leaves, PageTable};
 use crate::workload::{GIB, HOST, PAGES, Workload, guest, verify_absent};
 
 /// Unmaps 1 GiB of pages.
@@ -20,7 +20,7 @@ impl Workload for Unmap {
 
     fn prepare<T: PageTable>(&self) -> Result<Vec<T>> {
         let mut table = T::new(Leaves::Pages)?;
-        table.map(guest(GIB)?, HOST)?;
+        table.map(guest(GIB)?, HOST, Access::ReadWrite)?;
         Ok(vec![table])
     }
 
