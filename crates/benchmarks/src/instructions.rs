@@ -1,12 +1,13 @@
-//! One run of one contender, for a tool that counts instructions.
+//! One run of each of some workloads by one contender, for a tool that counts instructions.
 
 use anyhow::{Context, Result, bail};
 
 use crate::contender::PageTable;
-use crate::contender::nested::{Ept, GStage, Nested, Stage2};
+use crate::contender::nested::{Backend, CountingHost, Ept, GStage, Nested, Stage2};
+use crate::envelope::{self, ByRange, CellTrial, Work};
 use crate::frames;
 use crate::trial::{TableTrial, Trial};
-use crate::workload::{Fill, Map, SinglePages, Unmap, Workload};
+use crate::workload::SinglePages;
 
 /// Fewer operations than a clock needs: a counter is exact.
 const OPERATIONS: u64 = 20_000;
@@ -14,36 +15,40 @@ const OPERATIONS: u64 = 20_000;
 /// The options of `instructions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// W1, W3, W6 or W7
-    #[arg(long)]
-    workload: String,
+    /// W6, or cells of the envelope, in the order in which they are run
+    #[arg(long, value_delimiter = ',', required = true)]
+    workloads: Vec<String>,
     /// One of this project's tables
     #[arg(long)]
     contender: String,
 }
 
-/// Runs the workload once. [`counted`] is what to count.
+/// Runs each workload once. [`counted`] is what to count.
 ///
 /// # Errors
 ///
-/// When there is no such workload or contender, or the run fails.
+/// When there is no such workload or contender, or a run fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    match options.workload.as_str() {
-        "W1" => contender(options, &Map::W1),
-        "W3" => contender(options, &Unmap),
-        "W6" => contender(options, &<SinglePages>::new(OPERATIONS)),
-        "W7" => contender(options, &<Fill>::new(OPERATIONS as usize)),
-        other => bail!("{other} is not counted: W1, W3, W6 and W7 are"),
-    }
+    let run: fn(&str) -> Result<()> = match options.contender.as_str() {
+        Ept::NAME => workload::<Ept>,
+        Stage2::NAME => workload::<Stage2>,
+        GStage::NAME => workload::<GStage>,
+        other => bail!("{other} is not a table of this project"),
+    };
+    let mut names = options.workloads.iter();
+    names.try_for_each(|name| run(name).with_context(|| name.clone()))
 }
 
-fn contender(options: &Options, workload: &impl Workload) -> Result<()> {
-    match options.contender.as_str() {
-        Nested::<Ept>::NAME => once(TableTrial::<_, Nested<Ept>>::new(workload)),
-        Nested::<Stage2>::NAME => once(TableTrial::<_, Nested<Stage2>>::new(workload)),
-        Nested::<GStage>::NAME => once(TableTrial::<_, Nested<GStage>>::new(workload)),
-        other => bail!("{other} is not a table of this project"),
+fn workload<B: Backend>(name: &str) -> Result<()>
+where
+    Nested<B, CountingHost>: PageTable,
+{
+    if name == "W6" {
+        let pages = <SinglePages>::new(OPERATIONS);
+        return once(TableTrial::<_, Nested<B>>::new(&pages));
     }
+    let work = Work::new(envelope::cell(name)?)?;
+    once(CellTrial::<Nested<B>, ByRange>::new(&work))
 }
 
 fn once(mut trial: impl Trial) -> Result<()> {

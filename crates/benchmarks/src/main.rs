@@ -5,6 +5,7 @@ mod arena;
 mod catalogue;
 mod contender;
 mod count;
+mod envelope;
 mod floor;
 mod frames;
 mod instructions;
@@ -32,6 +33,8 @@ use crate::results::Results;
 enum Command {
     /// Time the workloads
     Time(time::Options),
+    /// Time every cell of the envelope, and print those where this project is not first
+    Envelope(envelope::Options),
     /// Count invalidations and memory, and print tables in Markdown
     Count,
     /// Run one contender once, for a tool that counts instructions
@@ -61,6 +64,10 @@ fn main() -> Result<()> {
         Command::Time(options) => {
             set_up()?;
             time::run(&options)
+        }
+        Command::Envelope(options) => {
+            set_up()?;
+            envelope::run(&options)
         }
         Command::Count => {
             set_up()?;

@@ -62,7 +62,7 @@ pub(crate) fn measure(
 /// # Errors
 ///
 /// When it fails, leaves something else than it should, or loses a frame.
-fn verified(trial: &mut dyn Trial) -> Result<()> {
+pub(crate) fn verified(trial: &mut dyn Trial) -> Result<()> {
     trial.prepare()?;
     trial.run()?;
     trial.verify()?;
@@ -75,7 +75,7 @@ fn verified(trial: &mut dyn Trial) -> Result<()> {
 /// # Errors
 ///
 /// When it fails, or loses a frame.
-fn round(trial: &mut dyn Trial) -> Result<Duration> {
+pub(crate) fn round(trial: &mut dyn Trial) -> Result<Duration> {
     trial.prepare()?;
     frames::warm_up();
     let stopwatch = Stopwatch::start();

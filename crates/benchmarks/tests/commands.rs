@@ -143,9 +143,68 @@ fn a_workload_that_does_not_exist_is_refused() {
 
 #[test]
 fn instructions_are_for_the_tables_of_this_project() {
-    succeed(&["instructions", "--workload", "W3", "--contender", OURS[0]]);
-    let wrong = ["instructions", "--workload", "W3", "--contender", "x86_64"];
-    assert!(!benchmarks(&wrong).status.success());
-    let wrong = ["instructions", "--workload", "W2a", "--contender", OURS[0]];
-    assert!(!benchmarks(&wrong).status.success());
+    let workloads = ["W6", "protect-less/2M/x16/random/RWX/in-64G/full"];
+    let run = |workloads: &str, contender| {
+        let workloads = ["instructions", "--workloads", workloads];
+        benchmarks(&[workloads.as_slice(), &["--contender", contender]].concat())
+    };
+    assert!(run(&workloads.join(","), OURS[0]).status.success());
+    assert!(!run(workloads[1], "x86_64").status.success());
+    assert!(!run("W2a", OURS[0]).status.success());
+}
+
+/// Every cell is verified before it is timed: a table that does something else fails here.
+#[test]
+fn cells_of_every_kind_are_what_they_should_be() {
+    let (results, picture) = (file("envelope.json"), file("envelope.svg"));
+    let files = [results.to_str().unwrap(), picture.to_str().unwrap()];
+    let output = ["--output", files[0], "--heat-map", files[1]];
+    let cells = [
+        "map+2M+alternating+off-by-one+half",
+        "map+4K+x16+random+RWX+in-64G",
+        "map+1G+x4+RW",
+        "unmap+4K+x64+half",
+        "unmap-report+2M+xall",
+        "protect-less+2M+x16+RWX",
+        "protect-more+4K+xall+alternating",
+        "translate+half",
+        "visit+4K+x512+off-by-one",
+    ];
+    let cells = ["envelope", "--rounds", "1", "--only", &cells.join(",")];
+    let text = succeed(&[cells.as_slice(), &output].concat());
+    assert!(text.contains("## behind a published peer: "), "{text}");
+    let cells: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(&results).unwrap()).unwrap();
+    assert!(cells.len() > 50);
+    for cell in &cells {
+        let times = cell["times"].as_array().unwrap();
+        let ours = times.iter().filter(|time| time["kind"] == "ours");
+        assert_eq!(ours.count(), 3, "{cell}");
+        assert!(times.iter().any(|time| time["kind"] == "floor"), "{cell}");
+        assert!(times.iter().any(|time| time["kind"] == "live"), "{cell}");
+    }
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.matches("<rect").count() > cells.len());
+}
+
+#[test]
+fn the_envelope_covers_every_operation_and_a_cell_that_does_not_exist_is_refused() {
+    let names = succeed(&["envelope", "--list"]);
+    assert!(names.lines().count() > 1000);
+    for operation in [
+        "map",
+        "unmap",
+        "unmap-report",
+        "protect-less",
+        "protect-more",
+        "translate",
+        "visit",
+    ] {
+        assert!(names.contains(&format!("{operation}/4K/")), "{operation}");
+    }
+    assert!(
+        !benchmarks(&["envelope", "--only", "no-such-part"])
+            .status
+            .success()
+    );
 }

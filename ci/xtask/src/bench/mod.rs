@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the benchmarks, in two profiles.
 
+mod envelope;
 pub(crate) mod guard;
 mod program;
 mod size;
@@ -13,6 +14,9 @@ use crate::process;
 use crate::report::Report;
 use crate::toolchain::Source;
 use crate::workspace::target_directory;
+
+/// How many rounds the workloads are timed.
+const ROUNDS: u16 = 21;
 
 /// Something that can be done.
 type Step<'a> = Box<dyn Fn() -> Result<(), String> + 'a>;
@@ -32,9 +36,18 @@ pub(crate) struct Options {
     /// Only contenders with one of these in their names, beside the floor
     #[arg(long)]
     contenders: Option<String>,
-    /// How many rounds are timed
-    #[arg(long, default_value_t = 21)]
-    rounds: u16,
+    /// How many rounds are timed: 21, or 5 of the envelope
+    #[arg(long)]
+    rounds: Option<u16>,
+    /// Time every cell of the envelope instead: ten minutes
+    #[arg(long, conflicts_with_all = ["json", "workloads", "contenders"])]
+    envelope: bool,
+    /// Only cells whose names have these parts, such as protect-less+2M+RWX; alternatives after commas
+    #[arg(long, requires = "envelope")]
+    only: Option<String>,
+    /// One cell of seven, and fewer rounds
+    #[arg(long, requires = "envelope")]
+    quick: bool,
     /// Where the plot goes; target/benchmarks/ratios.svg otherwise
     #[arg(long)]
     plot: Option<PathBuf>,
@@ -64,10 +77,11 @@ impl Options {
     }
 
     /// Everything that can be done, and whether it is asked for: the times, if nothing else is.
-    fn steps(&self) -> [(bool, &'static str, Step<'_>); 5] {
-        let others = self.count || self.size || self.guard || self.update_baseline;
+    fn steps(&self) -> [(bool, &'static str, Step<'_>); 6] {
+        let others = self.envelope || self.count || self.size || self.guard || self.update_baseline;
         [
             (!others, "times", Box::new(|| time(self))),
+            (self.envelope, "envelope", Box::new(|| envelope::run(self))),
             (self.count, "counts", Box::new(count)),
             (
                 self.size,
@@ -81,7 +95,8 @@ impl Options {
 
     /// The arguments of the benchmarks' command `time`.
     fn time_arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--rounds".to_owned(), self.rounds.to_string()];
+        let rounds = self.rounds.unwrap_or(ROUNDS).to_string();
+        let mut arguments = vec!["--rounds".to_owned(), rounds];
         let selections = [
             ("--workloads", &self.workloads),
             ("--contenders", &self.contenders),
@@ -153,6 +168,6 @@ fn count() -> Result<(), String> {
     process::run_unannounced(&mut Program::build(Profile::Plain)?.command("count"))
 }
 
-fn describe(error: &io::Error) -> String {
+pub(crate) fn describe(error: &io::Error) -> String {
     error.to_string()
 }

@@ -12,6 +12,7 @@ use page_table_generic::{
 
 use crate::contender::ept_entry::{EptEntry, Permissions};
 use crate::contender::{ALL_ACCESS, Access, Leaf, Leaves, PageTable, Promises};
+use crate::envelope::Operation;
 use crate::frames::{self, StackFrames};
 
 /// Extended page tables of 4 levels. A flush is passed on and has no effect.
@@ -71,6 +72,10 @@ impl PageTable for Generic {
     const NAME: &'static str = "page-table-generic";
     const PROMISES: Promises = Promises::Live;
     const HAS_LEAF_CALLS: bool = true;
+
+    fn steps_through_holes(operation: Operation) -> bool {
+        matches!(operation, Operation::ProtectLess | Operation::ProtectMore)
+    }
 
     fn new(leaves: Leaves) -> Result<Self> {
         let table = page_table_generic::PageTable::new(StackFrames)?;

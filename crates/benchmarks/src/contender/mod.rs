@@ -16,6 +16,8 @@ use anyhow::Result;
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
+use crate::envelope::Operation;
+
 /// The leaves that a table may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaves {
@@ -97,6 +99,12 @@ pub(crate) trait PageTable: Sized {
     fn refuses(workload: &str) -> Option<&'static str> {
         let _ = workload;
         None
+    }
+
+    /// Whether `operation` steps through a hole of many GiB page by page.
+    fn steps_through_holes(operation: Operation) -> bool {
+        let _ = operation;
+        false
     }
 
     /// An empty table.

@@ -13,6 +13,7 @@ use page_table_multiarch::{
 
 use crate::contender::ept_entry::EptEntry;
 use crate::contender::{ALL_ACCESS, Access, Leaf, Leaves, PageTable, Promises};
+use crate::envelope::Operation;
 use crate::frames::{self, StackFrames};
 
 /// Extended page tables of 4 levels. A flush is passed on and has no effect.
@@ -108,6 +109,10 @@ impl PageTable for Multiarch {
     const NAME: &'static str = "page_table_multiarch";
     const PROMISES: Promises = Promises::Live;
     const HAS_LEAF_CALLS: bool = true;
+
+    fn steps_through_holes(_operation: Operation) -> bool {
+        true
+    }
 
     fn refuses(workload: &str) -> Option<&'static str> {
         (workload == "W8").then_some("unmapping a page takes away all of its huge leaf")

@@ -16,6 +16,7 @@ use x86_64::structures::paging::{
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::contender::{ALL_ACCESS, Access, Leaf, Leaves, PageTable, Promises};
+use crate::envelope::Operation;
 use crate::frames;
 
 /// What a guest may do, as the crate says it.
@@ -177,6 +178,10 @@ fn each_leaf(
 impl PageTable for X86 {
     const NAME: &'static str = "x86_64";
     const PROMISES: Promises = Promises::Live;
+
+    fn steps_through_holes(_operation: Operation) -> bool {
+        true
+    }
 
     fn refuses(workload: &str) -> Option<&'static str> {
         (workload == "W8").then_some("no huge leaf is split")

@@ -11,6 +11,7 @@
 mod build;
 mod checked;
 mod edit;
+mod runs;
 mod translate;
 mod trial;
 mod walker;
