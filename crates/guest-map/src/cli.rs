@@ -45,6 +45,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Explain an address: which entry of the configuration mapped it, and by which table entries
+    Explain {
+        /// The configuration of a virtual machine
+        config: String,
+        /// The guest-physical address, such as 0x8000_0000
+        #[arg(value_parser = parse_address, required_unless_present = "host")]
+        gpa: Option<GuestPhysAddr>,
+        /// A host-physical address instead: which guest addresses lead to it
+        #[arg(long, value_name = "HPA", value_parser = parse_host_address, conflicts_with = "gpa")]
+        host: Option<HostPhysAddr>,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Print the page tables: their leaves in runs, with levels and attributes
     Dump {
         /// The configuration of a virtual machine
@@ -113,6 +126,10 @@ pub(crate) enum OutputFormat {
 fn parse_address(text: &str) -> Result<GuestPhysAddr, String> {
     let number = parse_number(text).map(GuestPhysAddr::new);
     number.ok_or_else(|| "not an address: write it like 0x8000_0000".into())
+}
+
+fn parse_host_address(text: &str) -> Result<HostPhysAddr, String> {
+    parse_address(text).map(|address| HostPhysAddr::new(address.as_u64()))
 }
 
 fn parse_host_range(text: &str) -> Result<HostPhysRange, String> {

@@ -11,6 +11,7 @@ mod describe;
 mod device_tree;
 mod dump;
 mod excluded;
+mod explain;
 mod hardware_walk;
 mod host;
 mod host_memory;
@@ -71,6 +72,15 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
             options,
         } => with_machine(config, options, |machine| {
             translate::translate(machine, *gpa, output)
+        }),
+        Command::Explain {
+            config,
+            gpa,
+            host,
+            options,
+        } => with_machine(config, options, |machine| match (host, gpa) {
+            (Some(host), _) => explain::explain_host(machine, *host, output),
+            (None, gpa) => explain::explain_guest(machine, gpa.unwrap_or_default(), output),
         }),
         Command::Dump { config, options } => {
             with_machine(config, options, |machine| dump::dump(machine, output))

@@ -357,6 +357,18 @@ pub(crate) fn sources_at<'p, 'a>(
     })
 }
 
+/// The sources of `mapping` that have the page of `address`.
+pub(crate) fn sources_at_guest<'p, 'a>(
+    mapping: &Mapping<'p, 'a>,
+    address: GuestPhysAddr,
+) -> impl Iterator<Item = &'p Region<'a>> + use<'p, 'a> {
+    mapping.sources().filter(move |source| {
+        let bytes = source.requested();
+        let pages = bytes.and_then(|bytes| bytes.align_outward_4k().ok());
+        pages.is_some_and(|pages| pages.contains(address))
+    })
+}
+
 /// The guest memory of `mapping` that leads to `host`.
 pub(crate) fn guest_range(
     mapping: &Mapping<'_, '_>,

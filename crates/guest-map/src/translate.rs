@@ -5,7 +5,7 @@ use std::io::Write;
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use reference_mmu::{Access, GuestMode, NestedMmu};
-use region_planner::Mapping;
+use region_planner::{Mapping, Region};
 
 use crate::architecture::with_format;
 use crate::build::Built;
@@ -75,15 +75,8 @@ pub(crate) fn translate(
 }
 
 /// Why nothing is mapped at `address`.
-fn describe_nothing(planned: &Planned<'_, '_>, address: GuestPhysAddr) -> String {
-    let page = address.align_down_4k();
-    let mut emulated = planned.emulated().filter(|region| {
-        let pages = region
-            .requested()
-            .and_then(|bytes| bytes.align_outward_4k().ok());
-        pages.is_some_and(|pages| pages.contains(page))
-    });
-    if let Some(region) = emulated.next() {
+pub(crate) fn describe_nothing(planned: &Planned<'_, '_>, address: GuestPhysAddr) -> String {
+    if let Some(region) = emulated_at(planned, address).next() {
         let name = region.name();
         return format!(
             "guest {address} is not mapped: an access traps, for {name} is emulated there"
@@ -108,15 +101,28 @@ fn describe_nothing(planned: &Planned<'_, '_>, address: GuestPhysAddr) -> String
     text
 }
 
-/// What a walker found.
-struct Walked {
-    host: HostPhysAddr,
-    leaf_size: u64,
-    attributes: String,
-    steps: Vec<String>,
+/// The emulated devices that have the page of `address`.
+pub(crate) fn emulated_at<'e, 'a>(
+    planned: &'e Planned<'_, 'a>,
+    address: GuestPhysAddr,
+) -> impl Iterator<Item = &'e Region<'a>> {
+    planned.emulated().filter(move |region| {
+        let pages = region
+            .requested()
+            .and_then(|bytes| bytes.align_outward_4k().ok());
+        pages.is_some_and(|pages| pages.contains(address))
+    })
 }
 
-fn walk<F: Walkable>(
+/// What a walker found.
+pub(crate) struct Walked {
+    pub(crate) host: HostPhysAddr,
+    leaf_size: u64,
+    attributes: String,
+    pub(crate) steps: Vec<String>,
+}
+
+pub(crate) fn walk<F: Walkable>(
     planned: &Planned<'_, '_>,
     format: F,
     mapping: &Mapping<'_, '_>,

@@ -221,6 +221,55 @@ fn an_address_is_translated() {
 }
 
 #[test]
+fn an_address_is_explained() {
+    let devices = "passthrough_devices = [[\"uart\", 0x1000_0000, 0x2000_0000, 0x100],
+        [\"spi\", 0x1000_0800, 0x2000_0800, 0x100], [\"far\", 0x3000_0000, 0x2000_0000, 0x100]]
+        emu_devices = [[\"rtc\", 0x1000_1000, 8, 0, 1, []]]";
+    let folder = Folder::new();
+    let file = folder.file("vm.toml", config("[0x8000_0000, 0x1000, 7, 0]", devices));
+    let explain = |arguments: &[&str]| {
+        guest_map(&[&["explain", &file, "--arch", "riscv64"], arguments].concat())
+    };
+    let words = |answer: Answer| {
+        let text = answer.accepted();
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let shared = words(explain(&["0x1000_0abc"]));
+    for part in [
+        "guest 0x10000abc leads to host 0x20000abc",
+        "vm.toml:7: passthrough_devices[0] \"uart\"",
+        "vm.toml:8: passthrough_devices[1] \"spi\"",
+        "No entry asks for this byte",
+        ", leaf",
+    ] {
+        assert!(shared.contains(part), "{part} is not in {shared}");
+    }
+    assert!(!words(explain(&["0x1000_0810"])).contains("No entry asks"));
+    assert!(words(explain(&["0x8000_0000"])).contains("that the hypervisor chooses"));
+    let trap = words(explain(&["0x1000_1ff0"]));
+    assert!(
+        trap.contains("every access traps") && trap.contains("vm.toml:9: emu_devices[0]"),
+        "{trap}"
+    );
+    let by_host = words(explain(&["--host", "0x2000_0010"]));
+    for part in [
+        "reached by guest 0x10000010",
+        "reached by guest 0x30000010",
+        "\"far\"",
+    ] {
+        assert!(by_host.contains(part), "{part} is not in {by_host}");
+    }
+    explain(&["--host", "0x1000_0000"]).refused();
+    explain(&["0x7000_0000"]).refused();
+    assert_eq!(explain(&[]).status, 2);
+    assert_eq!(explain(&["1", "--host", "1"]).status, 2);
+}
+
+#[test]
 fn tables_are_dumped_in_runs() {
     let text = config(
         "[0x3fe0_0000, 0x8040_1000, 7, 1]",
