@@ -30,7 +30,7 @@ pub(crate) struct AddressSpace<F: Format, H: VmHal> {
     pub(crate) hal: Arc<H>,
     pub(crate) table: NestedPageTable<F, HalTableHost<H>>,
     /// Dropped after the table, which invalidates the VMID when it is dropped.
-    _vmid: VmidClaim<H>,
+    pub(crate) vmid: VmidClaim<H>,
     pub(crate) faults: FaultStatistics,
     pub(crate) regions: RegionMap,
     /// What `alloc_memory_region_at` gave.
@@ -56,7 +56,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         Ok(Self {
             hal,
             table: table.with_leaf_policy(policy),
-            _vmid: claim,
+            vmid: claim,
             faults: FaultStatistics::default(),
             regions: RegionMap::default(),
             reservations: Vec::new(),

@@ -87,7 +87,7 @@ pub unsafe trait VmHal {
     }
 
     /// The machine that claimed `vmid` is gone, and its translations have been invalidated. Called without the
-    /// machine's lock.
+    /// machine's lock. Not called where the invalidation failed: the VMID then stays taken.
     fn release_vmid(&self, vmid: u16) {
         let _ = vmid;
     }

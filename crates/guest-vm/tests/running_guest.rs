@@ -117,6 +117,17 @@ fn a_vmid_belongs_to_one_machine<B: Backend>() {
     );
 }
 
+/// A VMID with translations that nobody could invalidate is no other machine's.
+fn a_vmid_that_is_not_invalidated_stays_taken<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, ram(RAM, PAGE, RW, MapType::Alloc));
+    host.fail_invalidations(usize::MAX);
+    drop(vm);
+    host.fail_invalidations(0);
+    let again = Vm::<B::Format, _>::new(config::<B>(), host.clone()).unwrap_err();
+    assert_eq!(again, SetupError::VmidInUse { vmid: 5 });
+}
+
 /// A CPU whose register selects another table faults for ever, and nothing showed it.
 fn a_fault_that_repeats_for_ever_is_counted<B: Backend>() {
     let host = host::<B>();
@@ -201,6 +212,7 @@ on_every_backend! {
     a_fault_by_no_access_is_an_error,
     settings_that_mean_nothing_are_warned_of,
     a_vmid_belongs_to_one_machine,
+    a_vmid_that_is_not_invalidated_stays_taken,
     a_fault_that_repeats_for_ever_is_counted,
     a_failing_host_frees_nothing_that_is_mapped,
 }

@@ -4,6 +4,7 @@ extern crate std;
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::vec::Vec;
 
@@ -83,26 +84,54 @@ fn copies_by_two_threads_are_no_race() {
 }
 
 /// Words of 2 and 4 bytes were copied byte by byte.
-#[test]
-fn no_aligned_word_is_torn() {
-    let shared = Shared::new();
-    let rounds = if cfg!(miri) { 20 } else { 20_000 };
+///
+/// One thread changes the bytes at `offset` again and again, all to one value; another reads them until it has
+/// seen a number of changes. A copy byte by byte is torn by about every second change.
+fn expect_whole_words(offset: usize, bytes: usize, word: usize) {
+    // Only where a single CPU does both in turn may the time run out.
+    let (enough, limit) = if cfg!(miri) {
+        (6, 200)
+    } else {
+        (30, 5_000_000)
+    };
+    let (shared, done) = (Shared::new(), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            for round in 0..rounds {
-                // Begins and ends within words: 2 bytes, 4, 8 and more, 4, 2.
-                shared.write(2, &[if round % 2 == 0 { 0 } else { 0xff }; 132]);
+            let mut value = 0_u8;
+            while !done.load(Ordering::Relaxed) {
+                value = value.wrapping_add(1);
+                shared.write(offset, &[value; 64][..bytes]);
             }
         });
-        for _ in 0..rounds {
-            let bytes = shared.read(2, 132);
-            let is_whole = |word: &[u8]| word.iter().all(|byte| *byte == word[0]);
-            assert!(is_whole(&bytes[..2]), "2 bytes: {bytes:x?}");
-            assert!(is_whole(&bytes[2..6]), "4 bytes: {bytes:x?}");
-            let (words, rest) = bytes[6..].split_at(120);
-            assert!(words.chunks(8).all(is_whole), "8 bytes: {bytes:x?}");
-            assert!(is_whole(&rest[..4]), "4 bytes: {bytes:x?}");
-            assert!(is_whole(&rest[4..]), "2 bytes: {bytes:x?}");
+        let (mut changes, mut last) = (0_usize, 0);
+        let mut target = [0; 64];
+        for _ in 0..limit {
+            // SAFETY: the range lies in the value.
+            unsafe { read(shared.at(offset), &mut target[..bytes]) };
+            let mut words = target[..bytes].chunks(word);
+            let is_whole = words.all(|word| word.iter().all(|byte| *byte == word[0]));
+            if !is_whole {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert!(is_whole, "words of {word} bytes: {:x?}", &target[..bytes]);
+            changes = usize::from(target[0] != last).saturating_add(changes);
+            last = target[0];
+            if changes == enough {
+                break;
+            }
         }
+        done.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn no_aligned_word_is_torn() {
+    expect_whole_words(2, 2, 2);
+    expect_whole_words(4, 4, 4);
+    expect_whole_words(8, 8, 8);
+    // Several words, a line, and what is left before and behind words.
+    expect_whole_words(8, 24, 8);
+    expect_whole_words(64, 64, 8);
+    expect_whole_words(6, 12, 2);
+    expect_whole_words(4, 20, 4);
 }
