@@ -58,6 +58,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Print the operations that turn the map of one configuration into that of another
+    Diff {
+        /// The configuration before
+        before: String,
+        /// The configuration after
+        after: String,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Print the page tables: their leaves in runs, with levels and attributes
     Dump {
         /// The configuration of a virtual machine

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod describe;
 mod device_tree;
+mod diff;
 mod dump;
 mod excluded;
 mod explain;
@@ -81,6 +82,13 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
         } => with_machine(config, options, |machine| match (host, gpa) {
             (Some(host), _) => explain::explain_host(machine, *host, output),
             (None, gpa) => explain::explain_guest(machine, gpa.unwrap_or_default(), output),
+        }),
+        Command::Diff {
+            before,
+            after,
+            options,
+        } => with_machines(&[before.clone(), after.clone()], options, |machines| {
+            diff::diff(machines, output)
         }),
         Command::Dump { config, options } => {
             with_machine(config, options, |machine| dump::dump(machine, output))

@@ -270,6 +270,33 @@ fn an_address_is_explained() {
 }
 
 #[test]
+fn two_maps_differ_by_operations() {
+    let diff = |before: &str, after: &str| {
+        let folder = Folder::new();
+        let (one, other) = (folder.file("a.toml", before), folder.file("b.toml", after));
+        guest_map(&["diff", &one, &other, "--arch", "riscv64"]).accepted()
+    };
+    let before = config(
+        "[0x8000_0000, 0x10_0000, 7, 1], [0x9000_0000, 0x1000, 7, 1], [0xa000_0000, 0x1000, 7, 0]",
+        "passthrough_devices = [[\"d\", 0x1000, 0x1000, 0x3000]]",
+    );
+    let after = config(
+        "[0x8000_0000, 0x20_0000, 7, 1], [0x9000_0000, 0x1000, 5, 1], [0xa000_0000, 0x1000, 7, 1]",
+        "passthrough_devices = [[\"d\", 0x2000, 0x5000, 0x1000]]",
+    );
+    let expected = "\
+unmap    0x0000001000-0x0000003fff
+unmap    0x00a0000000-0x00a0000fff
+map      0x0000002000-0x0000002fff  0x0000005000  rw-u device    passthrough
+map      0x0080100000-0x00801fffff  = guest       rwx-           identical
+protect  0x0090000000-0x0090000fff  r-x-
+map      0x00a0000000-0x00a0000fff  = guest       rwx-           identical
+";
+    assert_eq!(diff(&before, &after), expected);
+    assert_eq!(diff(&before, &before), "the maps are equal\n");
+}
+
+#[test]
 fn tables_are_dumped_in_runs() {
     let text = config(
         "[0x3fe0_0000, 0x8040_1000, 7, 1]",

@@ -1,6 +1,10 @@
 //! Random configurations: what is planned is what is built, and what a slow count says.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it"
+)]
 
 mod common;
 
@@ -102,6 +106,104 @@ fn count_leaves(regions: &[Value]) -> [u64; 3] {
         }
     }
     leaves
+}
+
+/// Host, flags and kind of a page, by what is printed of them; the host page where it is known.
+type Page = (Option<u64>, String, String);
+
+/// What a plan has at the page `at`.
+fn planned_page(plan: &Value, at: u64) -> Option<Page> {
+    let mut regions = plan["regions"].as_array().unwrap().iter();
+    let region = regions.find(|region| {
+        let start = number(&region["gpa"]);
+        (start..start + number(&region["size"])).contains(&at)
+    })?;
+    let flags = region["flags"].as_array().unwrap();
+    let has = |name: &str, letter: char| {
+        if flags.contains(&name.into()) {
+            letter
+        } else {
+            '-'
+        }
+    };
+    let mut letters: String = [
+        ("READ", 'r'),
+        ("WRITE", 'w'),
+        ("EXECUTE", 'x'),
+        ("USER", 'u'),
+    ]
+    .map(|(name, letter)| has(name, letter))
+    .iter()
+    .collect();
+    if has("DEVICE", 'd') == 'd' {
+        letters += " device";
+    }
+    let host = region["hpa"]
+        .is_string()
+        .then(|| number(&region["hpa"]) + at - number(&region["gpa"]));
+    Some((host, letters, region["kind"].as_str().unwrap().into()))
+}
+
+/// Does at the page `at` what the lines of a diff say.
+fn apply(page: Option<Page>, diff: &str, at: u64) -> Option<Page> {
+    diff.lines()
+        .filter(|line| *line != "the maps are equal")
+        .fold(page, |page, line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (start, last) = words[1].split_once('-').unwrap();
+            let parse =
+                |text: &str| u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap();
+            if !(parse(start)..=parse(last)).contains(&at) {
+                return page;
+            }
+            match (words[0], &words[2..]) {
+                ("unmap", []) => {
+                    assert!(page.is_some());
+                    None
+                }
+                ("protect", flags) => page.map(|(host, _, kind)| (host, flags.join(" "), kind)),
+                ("map", rest) => {
+                    assert!(page.is_none());
+                    let (host, rest) = match rest {
+                        ["=", "guest", rest @ ..] => (Some(at), rest),
+                        ["allocated", rest @ ..] => (None, rest),
+                        [host, rest @ ..] => (Some(parse(host) + at - parse(start)), rest),
+                        [] => panic!("{line}"),
+                    };
+                    let (kind, flags) = rest.split_last().unwrap();
+                    Some((host, flags.join(" "), (*kind).into()))
+                }
+                _ => panic!("{line}"),
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_diff_leads_from_one_map_to_the_other(one in configuration(), other in configuration()) {
+        let folder = Folder::new();
+        let files = [folder.file("one.toml", one), folder.file("other.toml", other)];
+        let plans = files.each_ref().map(|file| {
+            guest_map(&["plan", file, "--arch", "x86_64", "--format", "json"])
+        });
+        let diff = guest_map(&["diff", &files[0], &files[1], "--arch", "x86_64"]);
+        if plans.iter().any(|plan| plan.status == 1) {
+            prop_assert_eq!(diff.status, 1);
+            return Ok(());
+        }
+        let diff = diff.accepted();
+        let plans = plans.map(|plan| plan.json());
+        let regions = plans.iter().flat_map(|plan| plan["regions"].as_array().unwrap());
+        for region in regions {
+            let (start, size) = (number(&region["gpa"]), number(&region["size"]));
+            for at in [start.saturating_sub(0x1000), start, start + size / 0x2000 * 0x1000, start + size - 0x1000, start + size] {
+                let page = apply(planned_page(&plans[0], at), &diff, at);
+                prop_assert_eq!(page, planned_page(&plans[1], at), "{:#x}: {}", at, diff);
+            }
+        }
+    }
 }
 
 proptest! {

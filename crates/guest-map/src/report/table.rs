@@ -276,7 +276,7 @@ fn range(range: GuestPhysRange, digits: usize) -> impl Display {
 }
 
 /// Where a guest address leads, in a few words.
-fn host(guest: GuestPhysAddr, host: Option<HostPhysAddr>, digits: usize) -> String {
+pub(crate) fn host(guest: GuestPhysAddr, host: Option<HostPhysAddr>, digits: usize) -> String {
     let width = digits + 2;
     match host {
         None => "allocated".into(),
