@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use guest_addr::HostPhysRange;
 use guest_vm::GuestUse;
-use nested_page_table::{Invalidation, InvalidationFailed, Scope, TableHost};
+use nested_page_table::{
+    Change, InvalidatedRange, Invalidation, InvalidationFailed, Scope, TableHost,
+};
 
 use crate::behind_cache::BehindCache;
 use crate::event_log::Event;
@@ -169,9 +171,26 @@ impl<const PARTIAL_FREE: bool> SimulatedHost<PARTIAL_FREE> {
         for cpu in cpus {
             self.machine.execute(cpu, &instructions);
         }
+        if request.scope() == Scope::Local && !self.machine.rules().broadcast {
+            self.excuse_others(cpu, request);
+        }
         self.machine
             .note(Event::Invalidated(Box::new(request.clone())));
         Ok(())
+    }
+
+    /// What is fresh is asked of the CPU that stored it: the others may fault once more.
+    fn excuse_others(&self, cpu: usize, request: &Invalidation) {
+        let register = request.space().root_register;
+        if request.covers_everything() {
+            self.machine.excuse_others(cpu, register, 0, u64::MAX);
+        }
+        let mut fresh = request.ranges().to_vec();
+        fresh.retain(|changed| changed.change == Change::Fresh);
+        for InvalidatedRange { range, .. } in fresh {
+            let (first, last) = (range.start().as_u64(), range.last().as_u64());
+            self.machine.excuse_others(cpu, register, first, last);
+        }
     }
 
     pub(crate) fn report(&self, violation: Violation) {

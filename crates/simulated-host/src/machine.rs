@@ -223,6 +223,18 @@ impl Machine {
         }
     }
 
+    /// Lets all CPUs but `cpu` remember that nothing was in `range` of the table that `root_register` selects, until
+    /// each has faulted for that once: something is there now, and only `cpu` was made to forget.
+    pub(crate) fn excuse_others(&self, cpu: usize, root_register: u64, first: u64, last: u64) {
+        let mut state = locked(&self.state);
+        let tag = state.model.tag(root_register);
+        for (other, cache) in state.model.caches_mut().iter_mut().enumerate() {
+            if other != cpu {
+                cache.excuse_in(tag, first, last, true);
+            }
+        }
+    }
+
     /// Executes a sequence of instructions on `cpu`, which has stored to tables just before and
     /// believes afterwards that it is done. What CPUs forget they look up again at once.
     pub fn execute(&self, cpu: usize, instructions: &[TlbInstruction]) {
@@ -370,6 +382,9 @@ impl State {
     /// A fault on `cpu`: drops what the architecture says it drops.
     fn fault(&mut self, cpu: usize, root_register: u64, gpa: u64) {
         let tag = self.model.tag(root_register);
+        if let Some(cache) = self.model.caches_mut().get_mut(cpu) {
+            cache.excuse_in(tag, gpa, gpa, false);
+        }
         if !self.model.rules().fault_drops_translation {
             return;
         }
@@ -421,7 +436,7 @@ impl FrameObserver for Machine {
 
 /// The violation in giving back `range` while `cpu` has `cached`, if there is one.
 fn freed_early(cpu: usize, cached: &CachedWalk, range: HostPhysRange) -> Option<Violation> {
-    let CachedWalk { walk, kept } = *cached;
+    let CachedWalk { walk, kept, .. } = *cached;
     let mut entries = walk.steps().iter().map(|step| range.contains(step.address));
     let in_root = entries.next() == Some(true);
     if in_root && (kept.tables || kept.result) {

@@ -63,7 +63,7 @@ impl Present<'_> {
     /// What a CPU can conclude for `gpa` from the parts of `cached` that the tables do not have any
     /// more. Nothing, if they have them all.
     pub(crate) fn views(&self, cached: &CachedWalk, gpa: u64) -> Vec<View> {
-        let CachedWalk { walk, kept } = cached;
+        let CachedWalk { walk, kept, .. } = cached;
         let unchanged = self.unchanged_steps(walk);
         let mut views = Vec::new();
         let mut add = |source, walk| views.push(View { source, walk });
@@ -103,7 +103,9 @@ impl Present<'_> {
             let mut agreed_to = current.last().as_u64().min(last);
             for view in views {
                 agreed_to = agreed_to.min(view.walk.last().as_u64());
-                let violation = view.violation(cpu, &current, gpa, fault_drops_translation);
+                let violation = view
+                    .violation(cpu, &current, gpa, fault_drops_translation)
+                    .filter(|violation| !(cached.excused && is_of_absence(violation)));
                 if matches!(violation, Some(Violation::Stale { .. })) {
                     return violation;
                 }
@@ -119,7 +121,7 @@ impl Present<'_> {
     /// The violation of break-before-make that a cached walk proves, if any: it is valid, the tables
     /// have a valid entry for the same address, and the two must not be cached side by side.
     pub(crate) fn unbroken(&self, cpu: usize, cached: &CachedWalk) -> Option<Violation> {
-        let CachedWalk { walk, kept } = cached;
+        let CachedWalk { walk, kept, .. } = cached;
         if self.unchanged_steps(walk) == walk.steps().len() {
             return None;
         }
@@ -133,6 +135,12 @@ impl Present<'_> {
             current,
         })
     }
+}
+
+/// Whether all that is wrong is that a CPU remembers nothing where something is.
+fn is_of_absence(violation: &Violation) -> bool {
+    let source = Source::Translation;
+    matches!(violation, Violation::Spurious { source: of, cached: Outcome::Absent, .. } if *of == source)
 }
 
 impl View {

@@ -173,8 +173,8 @@ pub struct UpdateRules {
     /// A valid entry may be replaced by another that differs in address, size or memory type only
     /// after it was made invalid and the invalidation completed (AArch64).
     pub break_before_make: bool,
-    /// Absent entries may be cached, so that a fresh mapping needs an invalidation (RISC-V without
-    /// Svvptc).
+    /// Absent entries may be cached, so that a fresh mapping needs an invalidation on the CPU that made it
+    /// (RISC-V without Svvptc). Another CPU faults once: see [`Change::Fresh`](crate::Change::Fresh).
     pub fresh_needs_invalidation: bool,
     /// A mapping that gained permissions needs an invalidation. Where it does not (EPT), a stale
     /// translation causes one fault, and the fault removes it.

@@ -25,10 +25,24 @@ pub enum Scope {
     AllCpus,
 }
 
+impl Scope {
+    /// Who has to forget what changed in this way. A CPU that remembers "absent" of what is fresh faults once
+    /// too often, and forgets then: all others are left alone.
+    #[inline]
+    const fn of(change: Change) -> Self {
+        match change {
+            Change::Fresh => Self::Local,
+            Change::Raised | Change::Removed => Self::AllCpus,
+        }
+    }
+}
+
 /// What happened to a mapping, from the mildest to the most severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
-    /// Absent became present. Requested only where absent entries may be cached.
+    /// Absent became present. Only asked for where absent entries may be cached, and then with
+    /// [`Scope::Local`], unless the request has other changes too. Another CPU that remembers "absent" faults
+    /// once more; its fault handler carries out a local invalidation, and the guest goes on.
     Fresh,
     /// Permissions were added and none was taken away. A CPU with a stale translation faults once without
     /// need, and does no harm.
@@ -114,7 +128,7 @@ impl Invalidation {
     #[must_use]
     pub fn everything(space: AddressSpaceId, scope: Scope) -> Self {
         let mut request = Self::unused(space, scope);
-        request.ask_for_everything();
+        request.everything = true;
         request
     }
 
@@ -142,6 +156,7 @@ impl Invalidation {
     /// Puts `range` in the place of the only range.
     #[inline]
     pub(crate) fn replace_range(&mut self, range: InvalidatedRange) {
+        self.scope = Scope::of(range.change);
         if let Some(only) = self.ranges.first_mut() {
             *only = range;
         }
@@ -158,6 +173,9 @@ impl Invalidation {
     /// say the same, or puts it behind it if there is room. If there is none, joins it too, and asks for
     /// everything from then on.
     pub(crate) fn push(&mut self, range: &InvalidatedRange, is_part: bool) {
+        if range.change > Change::Fresh {
+            self.scope = Scope::AllCpus;
+        }
         if let Some(newest) = self.ranges.last_mut()
             && (is_part || newest.is_continued_by(range))
         {
@@ -173,6 +191,7 @@ impl Invalidation {
     /// Asks for everything from now on, and keeps the ranges.
     pub(crate) fn ask_for_everything(&mut self) {
         self.everything = true;
+        self.scope = Scope::AllCpus;
     }
 
     /// Ranges that cover what was pushed, also where everything is asked for.

@@ -2,10 +2,13 @@
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags as F;
+use nested_page_table::{AddressSpaceId, Change, InvalidatedRange, Invalidation, Scope, TableHost};
+use simulated_host::{Access, Permissions, Violation};
 
 use crate::architectures::{AARCH64, EPT, RISCV};
 use crate::driver;
 use crate::operation::{Operation, Step};
+use crate::variant::Variant;
 
 const PAGE: u64 = 0x1000;
 const BLOCK: u64 = 0x20_0000;
@@ -440,4 +443,93 @@ fn statistics_count_every_frame_that_is_out() {
         assert_eq!(statistics.tables.iter().sum::<u64>(), out - root_frames + 1);
         assert_eq!(statistics.mapped_bytes, PAGE);
     }
+}
+
+/// RISC-V without Svvptc. A fault that filled one page asked all CPUs to forget that it was absent.
+#[test]
+fn what_is_fresh_is_asked_of_the_calling_cpu_alone() {
+    let variant = RISCV("sv39x4", 2);
+    let mut table = (variant.new_table)(variant.host).expect("a table");
+    let page = |number: u64| {
+        GuestPhysRange::from_start_size(GuestPhysAddr::new(number * PAGE), PAGE).unwrap()
+    };
+    let host = HostPhysAddr::new(GIB);
+    let last = || variant.host.requests().pop().expect("a request");
+    // By the table's own tables, by one store, and more ranges than a request names.
+    for number in 0..3 {
+        table
+            .direct()
+            .map(page(number), host, F::READ_WRITE)
+            .unwrap();
+        assert_eq!(last().scope(), Scope::Local);
+    }
+    table.edit(&mut |edit| {
+        for number in 5..14 {
+            edit.map(page(2 * number), host, F::READ_WRITE).unwrap();
+        }
+    });
+    assert_eq!(
+        (last().scope(), last().covers_everything()),
+        (Scope::Local, true)
+    );
+    // What was removed, or raised, is asked of all, in whatever order.
+    table.edit(&mut |edit| {
+        edit.map(page(40), host, F::READ).unwrap();
+        edit.unmap(page(0)).unwrap();
+        edit.map(page(42), host, F::READ).unwrap();
+    });
+    assert_eq!(last().scope(), Scope::AllCpus);
+    table.direct().map(page(44), host, F::READ).unwrap();
+    assert_eq!(last().scope(), Scope::Local);
+    table.direct().protect(page(44), F::READ_WRITE).unwrap();
+    assert_eq!(last().scope(), Scope::AllCpus);
+    table.direct().map(page(46), host, F::READ).unwrap();
+    drop(table);
+    assert_eq!(
+        (last().scope(), last().covers_everything()),
+        (Scope::AllCpus, true)
+    );
+}
+
+/// Another hart that remembers "absent" faults once. Its handler has to fence: the model reports a hart that
+/// remembers it any longer.
+#[test]
+fn another_cpu_faults_once_for_what_is_fresh() {
+    let variant = RISCV("sv39x4", 2);
+    let machine = variant.host.machine();
+    let mut table = (variant.new_table)(variant.host).expect("a table");
+    let register = table.root_register();
+    machine.touch_all(register);
+    let (gpa, host) = (GuestPhysAddr::new(PAGE), HostPhysAddr::new(GIB));
+    let range = GuestPhysRange::from_start_size(gpa, PAGE).unwrap();
+    table.direct().map(range, host, F::READ_WRITE).unwrap();
+    machine.check();
+    assert_eq!(variant.host.take_violations(), [], "nobody has faulted yet");
+    let read = |cpu| machine.access(cpu, register, gpa, Permissions::READ);
+    assert_eq!(read(0), Access::Allowed(host));
+    assert_eq!(read(1), Access::Fault);
+    machine.check();
+    let found = variant.host.take_violations();
+    assert!(
+        matches!(found[..], [Violation::Spurious { cpu: 1, .. }]),
+        "{found:?}"
+    );
+    let stale = InvalidatedRange {
+        range,
+        level: None,
+        tables: true,
+        change: Change::Raised,
+    };
+    let space = last_space(&variant);
+    variant.host.run_on(1);
+    let forgotten = Invalidation::range(space, Scope::Local, stale);
+    TableHost::invalidate(variant.host, &forgotten).unwrap();
+    assert_eq!(read(1), Access::Allowed(host));
+    machine.check();
+    assert_eq!(variant.host.take_violations(), []);
+    variant.host.run_on(0);
+}
+
+fn last_space(variant: &Variant) -> AddressSpaceId {
+    variant.host.requests().pop().expect("a request").space()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::tlb::Tag;
-use crate::walk::Walk;
+use crate::walk::{Outcome, Walk};
 
 /// Parts of a walk that a CPU may keep, or has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -33,6 +33,14 @@ impl Kept {
 pub(crate) struct CachedWalk {
     pub(crate) walk: Walk,
     pub(crate) kept: Kept,
+    /// The CPU may remember that nothing was there until it faults for that, once.
+    pub(crate) excused: bool,
+}
+
+impl CachedWalk {
+    fn is_absent(&self) -> bool {
+        self.walk.outcome() == Outcome::Absent
+    }
 }
 
 /// A part of an address space in which a CPU forgot something.
@@ -78,7 +86,11 @@ impl Cache {
             .or_insert_with(|| Vec::with_capacity(1));
         match same_start.iter_mut().find(|cached| cached.walk == walk) {
             Some(cached) => cached.kept.join(kept),
-            None => same_start.push(CachedWalk { walk, kept }),
+            None => same_start.push(CachedWalk {
+                walk,
+                kept,
+                excused: false,
+            }),
         }
     }
 
@@ -107,6 +119,17 @@ impl Cache {
             .chain(within)
             .flatten()
             .filter(move |cached| cached.walk.last().as_u64() >= first)
+    }
+
+    /// What is remembered of absent entries with `tag` in `first..=last` is `excused` from now on, or not.
+    pub(crate) fn excuse_in(&mut self, tag: Tag, first: u64, last: u64, excused: bool) {
+        let walks = self.spaces.get_mut(&tag).into_iter().flatten();
+        for cached in walks.flat_map(|(_, walks)| walks) {
+            let (start, end) = (cached.walk.gpa().as_u64(), cached.walk.last().as_u64());
+            if cached.is_absent() && start <= last && end >= first {
+                cached.excused = excused;
+            }
+        }
     }
 
     /// Applies `forget` to everything with `tag`, or to everything at all.
