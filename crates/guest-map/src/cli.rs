@@ -67,6 +67,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Print a commented configuration to begin with, for the board of a device tree
+    Init {
+        /// The host's device tree
+        #[arg(long, value_name = "HOST.dtb")]
+        dtb: String,
+    },
     /// Print the page tables: their leaves in runs, with levels and attributes
     Dump {
         /// The configuration of a virtual machine

@@ -17,6 +17,7 @@ mod hardware_walk;
 mod host;
 mod host_memory;
 mod idle;
+mod init;
 mod loads;
 mod near;
 mod plan;
@@ -37,7 +38,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command, Options, OutputFormat};
 use crate::problem::Failure;
-use crate::session::{Machine, with_machines};
+use crate::session::{Machine, with_machines, with_tree};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -90,6 +91,7 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
         } => with_machines(&[before.clone(), after.clone()], options, |machines| {
             diff::diff(machines, output)
         }),
+        Command::Init { dtb } => with_tree(dtb, |tree| init::init(dtb, tree, output)),
         Command::Dump { config, options } => {
             with_machine(config, options, |machine| dump::dump(machine, output))
         }

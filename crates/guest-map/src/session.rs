@@ -115,6 +115,21 @@ pub(crate) fn with_machines<R>(
     })
 }
 
+/// Reads a device tree, and calls `use_tree` with it.
+///
+/// # Errors
+///
+/// The file cannot be read, or is no device tree; and those of `use_tree`.
+pub(crate) fn with_tree<R>(
+    file: &str,
+    use_tree: impl FnOnce(DeviceTree<'_>) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let refuse = |[problem]: [Problem; 1]| Failure::from(problem);
+    let blob = read(file).map_err(refuse)?;
+    let host = parse_tree(file, &blob).map_err(refuse)?;
+    use_tree(host.tree)
+}
+
 /// Plans all configurations, and calls `use_plans` with those that have a plan and with everything
 /// that is wrong with any of them.
 fn with_plans<R>(

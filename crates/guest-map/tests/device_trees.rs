@@ -5,7 +5,8 @@
 mod common;
 
 use common::{
-    Answer, Folder, bus, config, device, plan_json, riscv_tree, run, with_property, with_text,
+    Answer, Folder, bus, config, device, guest_map, plan_json, riscv_tree, run, with_property,
+    with_text,
 };
 use dtoolkit::model::DeviceTreeNode;
 use serde_json::Value;
@@ -300,4 +301,27 @@ fn passthrough_of_the_hosts_own_memory() {
             "{wrong}"
         );
     }
+}
+
+/// With a device tree and nothing else: it plans without a warning, also with a device.
+#[test]
+fn a_configuration_to_begin_with() {
+    let folder = Folder::new();
+    let tree = folder.file("host.dtb", riscv_tree(host_with_memory()));
+    let text = guest_map(&["init", "--dtb", &tree]).accepted();
+    for part in [
+        "RAM at 0x80000000-0x8fffffff, 256 MiB",
+        "reserves 0x80000000-0x800fffff, 1 MiB",
+        "#   { path = \"/uart@9000000\" },",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let options = ["--dtb", &tree, "--strict"];
+    run("check", &text, &options).accepted();
+    let fits = |line: &str| line.starts_with("#   /") || line.len() <= 80;
+    assert!(text.lines().all(fits), "{text}");
+    let with_device = text.replace("#   { path = \"/uart", "    { path = \"/uart");
+    let plan = run("plan", &with_device, &options).accepted();
+    assert!(plan.contains("/uart@9000000"), "{plan}");
+    guest_map(&["init", "--dtb", "/nowhere/host.dtb"]).refused();
 }
