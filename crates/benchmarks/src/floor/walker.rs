@@ -16,55 +16,47 @@ use crate::floor::{
 /// The table.
 pub(crate) struct Walker(FloorTable);
 
-/// A table on the way, and what is done in it.
+/// Where the walker is: in a table that no larger step passes over.
 #[derive(Clone, Copy)]
-struct Part {
+struct Place {
     table: HostPhysAddr,
     /// How many bits of address are below an entry's.
     shift: u32,
-    start: u64,
-    end: u64,
 }
 
-impl Part {
-    #[inline(always)]
-    fn of(table: &FloorTable, guest: GuestPhysRange) -> Self {
-        Self {
-            table: table.root,
-            shift: 39,
-            start: guest.start().as_u64(),
-            end: guest.start().as_u64() + guest.size(),
-        }
-    }
-
-    /// The part of this that the entry for `start` translates; in the table that it leads to.
-    #[inline(always)]
-    fn below(self, start: u64, table: HostPhysAddr) -> Self {
-        let entry_end = ((start >> self.shift) + 1) << self.shift;
-        Self {
-            table,
-            shift: self.shift - 9,
-            start,
-            end: self.end.min(entry_end),
-        }
-    }
-
-    /// Whether all that the entry above translates is in this.
-    #[inline(always)]
-    const fn is_whole(self) -> bool {
-        self.end - self.start == 1 << (self.shift + 9)
-    }
-
+impl Place {
     /// The index of `address`.
     #[inline(always)]
     const fn index(self, address: u64) -> usize {
         (address >> self.shift) as usize % ENTRIES
     }
 
-    /// The shifts of this table and those below.
-    fn shifts(self) -> &'static [u32] {
-        let above = SHIFTS.iter().position(|shift| *shift == self.shift);
-        SHIFTS.get(above.unwrap_or_default()..).unwrap_or_default()
+    /// How much an entry translates.
+    #[inline(always)]
+    const fn size(self) -> u64 {
+        1 << self.shift
+    }
+
+    /// How many entries lie between `at` and `end`, in this table.
+    #[inline(always)]
+    fn count(self, at: u64, end: u64) -> usize {
+        let left = (end - at) >> self.shift;
+        (left as usize).min(ENTRIES - self.index(at))
+    }
+
+    /// Whether an entry of this table begins at `at` and ends before `end`.
+    #[inline(always)]
+    const fn begins_whole(self, at: u64, end: u64) -> bool {
+        at & (self.size() - 1) == 0 && end - at >= self.size()
+    }
+
+    /// The address after the entry for `at`, of which only a part was asked for. It has to be absent.
+    fn skip(self, at: u64) -> Result<u64> {
+        // SAFETY: the table is one of the walker's.
+        if unsafe { read(self.table, self.index(at)) } != 0 {
+            bail!("a leaf is not split");
+        }
+        Ok((at | (self.size() - 1)) + 1)
     }
 
     /// Whether an entry with these bits is a leaf.
@@ -72,153 +64,164 @@ impl Part {
     const fn is_leaf(self, entry: u64) -> bool {
         self.shift == 12 || entry & HUGE != 0
     }
+}
 
-    /// Calls `change` with each leaf, which is replaced by what it returns. Tables of which nothing is left
-    /// are given back if `REMOVE`.
-    fn each_leaf<const REMOVE: bool>(self, change: &mut impl FnMut(u64, u32) -> u64) -> Result<()> {
-        let mut at = self.start;
-        while at < self.end {
-            let index = self.index(at);
+/// The first and the last address of a range, the last one exclusive.
+#[inline(always)]
+fn bounds(guest: GuestPhysRange) -> (u64, u64) {
+    let start = guest.start().as_u64();
+    (start, start + guest.size())
+}
+
+impl Walker {
+    /// The table in which `at` is absent, or a leaf, or a table that ends before `end` and may be taken as a `WHOLE`.
+    #[inline(always)]
+    fn find<const WHOLE: bool>(&self, at: u64, end: u64) -> Place {
+        let mut place = Place {
+            table: self.0.root,
+            shift: 39,
+        };
+        loop {
             // SAFETY: the table is one of the walker's.
-            let entry = unsafe { read(self.table, index) };
-            let end = ((at >> self.shift) + 1) << self.shift;
+            let entry = unsafe { read(place.table, place.index(at)) };
+            let is_whole = WHOLE && place.begins_whole(at, end);
+            if entry == 0 || place.is_leaf(entry) || is_whole {
+                return place;
+            }
+            place = Place {
+                table: HostPhysAddr::new(entry & ADDRESS),
+                shift: place.shift - 9,
+            };
+        }
+    }
+
+    /// The table in which a leaf of `1 << shift` bytes for `at` stands; missing ones are made.
+    #[inline(always)]
+    fn make(&mut self, at: u64, shift: u32) -> Result<Place> {
+        let mut place = Place {
+            table: self.0.root,
+            shift: 39,
+        };
+        while place.shift > shift {
+            // SAFETY: the table is one of the walker's.
+            let mut entry = unsafe { read(place.table, place.index(at)) };
             if entry == 0 {
-                at = end;
-                continue;
-            }
-            if self.is_leaf(entry) {
-                if end > self.end || end - at != 1 << self.shift {
-                    bail!("a leaf is not split");
-                }
-                let changed = change(entry, self.shift);
-                if changed != entry {
-                    // SAFETY: as above.
-                    unsafe { write(self.table, index, changed) };
-                }
-            } else {
-                let table = HostPhysAddr::new(entry & ADDRESS);
-                let below = self.below(at, table);
-                below.each_leaf::<REMOVE>(change)?;
-                if REMOVE && below.is_whole() {
-                    // SAFETY: as above.
-                    unsafe { write(self.table, index, 0) };
-                    // SAFETY: every leaf below was just removed, and every table.
-                    unsafe { free(table, &[]) };
-                }
-            }
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// Removes the leaves of 4 KiB that are in this, which is in a table of such leaves.
-    #[inline(always)]
-    fn unmap_pages(self) {
-        let first = self.index(self.start);
-        for number in 0..((self.end - self.start) >> 12) as usize {
-            // SAFETY: the table is one of the walker's, and the range ends in it.
-            unsafe { write(self.table, first + number, 0) };
-        }
-    }
-
-    /// Maps the same to `host`.
-    #[inline(always)]
-    fn map_pages(self, host: u64, bits: u64) -> Result<()> {
-        let first = self.index(self.start);
-        let count = ((self.end - self.start) >> 12) as usize;
-        for number in 0..count {
-            // SAFETY: the table is one of the walker's, and the range ends in it.
-            if unsafe { read(self.table, first + number) } != 0 {
+                entry = zeroed().context("no frame for a table")?.as_u64() | TABLE;
+                // SAFETY: as above.
+                unsafe { write(place.table, place.index(at), entry) };
+            } else if place.is_leaf(entry) {
                 bail!("something is mapped already");
             }
-            let leaf = (host + ((number as u64) << 12)) | bits;
-            // SAFETY: as above.
-            unsafe { write(self.table, first + number, leaf) };
+            place = Place {
+                table: HostPhysAddr::new(entry & ADDRESS),
+                shift: place.shift - 9,
+            };
+        }
+        Ok(place)
+    }
+
+    /// Changes each leaf between `at` and `end` to what `change` makes of its bits and its shift.
+    #[inline(always)]
+    fn each_leaf(
+        &self,
+        (mut at, end): (u64, u64),
+        mut change: impl FnMut(u64, u32) -> u64,
+    ) -> Result<()> {
+        while at < end {
+            let place = self.find::<false>(at, end);
+            if !place.begins_whole(at, end) {
+                at = place.skip(at)?;
+                continue;
+            }
+            let (first, count) = (place.index(at), place.count(at, end));
+            let mut done = 0;
+            while done < count {
+                // SAFETY: the table is one of the walker's, and has that many entries.
+                let entry = unsafe { read(place.table, first + done) };
+                if entry != 0 {
+                    if !place.is_leaf(entry) {
+                        break;
+                    }
+                    let changed = change(entry, place.shift);
+                    if changed != entry {
+                        // SAFETY: as above.
+                        unsafe { write(place.table, first + done, changed) };
+                    }
+                }
+                done += 1;
+            }
+            at += (done as u64) << place.shift;
         }
         Ok(())
     }
 
     /// Removes every leaf, whole tables at once.
-    fn unmap(self) -> Result<()> {
-        if self.shift == 12 {
-            self.unmap_pages();
-            return Ok(());
-        }
-        let mut at = self.start;
-        while at < self.end {
-            let index = self.index(at);
-            let end = ((at >> self.shift) + 1) << self.shift;
-            // SAFETY: the table is one of the walker's.
-            let entry = unsafe { read(self.table, index) };
-            if entry != 0 {
-                let is_whole = end <= self.end && end - at == 1 << self.shift;
-                if is_whole {
-                    // SAFETY: as above.
-                    unsafe { write(self.table, index, 0) };
-                }
-                if !self.is_leaf(entry) {
-                    let below = self.below(at, HostPhysAddr::new(entry & ADDRESS));
-                    match is_whole {
-                        // SAFETY: nothing leads to the table any more.
-                        true => unsafe { free(below.table, below.shifts()) },
-                        false => below.unmap()?,
-                    }
-                } else if !is_whole {
-                    bail!("a leaf is not split");
-                }
-            }
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// Maps this to the memory from `host` on, with leaves of `bits`.
-    fn map(self, mut host: u64, bits: u64, leaves: Leaves) -> Result<()> {
-        if self.shift == 12 {
-            return self.map_pages(host, bits);
-        }
-        let mut at = self.start;
-        let size = 1_u64 << self.shift;
-        while at < self.end {
-            let index = self.index(at);
-            // SAFETY: the table is one of the walker's.
-            let mut entry = unsafe { read(self.table, index) };
-            if self.makes_leaf(at, host, leaves) {
-                if entry != 0 {
-                    bail!("something is mapped already");
-                }
-                // SAFETY: as above.
-                unsafe { write(self.table, index, host | bits | HUGE) };
-                at += size;
-                host += size;
+    #[inline(always)]
+    fn remove(&mut self, (mut at, end): (u64, u64)) -> Result<()> {
+        while at < end {
+            let place = self.find::<true>(at, end);
+            if !place.begins_whole(at, end) {
+                at = place.skip(at)?;
                 continue;
             }
-            if entry == 0 {
-                entry = zeroed().context("no frame for a table")?.as_u64() | TABLE;
+            let (first, count) = (place.index(at), place.count(at, end));
+            for number in first..first + count {
+                // SAFETY: the table is one of the walker's, and has that many entries.
+                let entry = unsafe { read(place.table, number) };
                 // SAFETY: as above.
-                unsafe { write(self.table, index, entry) };
-            } else if entry & HUGE != 0 {
-                bail!("something is mapped already");
+                unsafe { write(place.table, number, 0) };
+                if place.shift > 12 && entry != 0 && !place.is_leaf(entry) {
+                    release(HostPhysAddr::new(entry & ADDRESS), place.shift - 9);
+                }
             }
-            let below = self.below(at, HostPhysAddr::new(entry & ADDRESS));
-            below.map(host, bits, leaves)?;
-            host += below.end - at;
-            at = below.end;
+            at += (count as u64) << place.shift;
         }
         Ok(())
     }
 
-    /// Whether a leaf of this table begins at `at` and leads to `host`.
+    /// Maps what lies between `at` and `end` to `host`, with the attributes `bits`.
     #[inline(always)]
-    fn makes_leaf(self, at: u64, host: u64, leaves: Leaves) -> bool {
-        let size = 1_u64 << self.shift;
-        match self.shift {
-            21 | 30 if leaves == Leaves::Largest => {
-                (at | host) & (size - 1) == 0 && self.end - at >= size
+    fn place(&mut self, (mut at, end): (u64, u64), host: u64, bits: u64) -> Result<()> {
+        let delta = host.wrapping_sub(at);
+        while at < end {
+            let shift = self.leaf_shift(at, end, delta);
+            let place = self.make(at, shift)?;
+            let (first, count) = (place.index(at), place.count(at, end));
+            let huge = if shift > 12 { HUGE } else { 0 };
+            let leaf = at.wrapping_add(delta) | bits | huge;
+            for number in 0..count {
+                // SAFETY: the table is one of the walker's, and has that many entries.
+                if unsafe { read(place.table, first + number) } != 0 {
+                    bail!("something is mapped already");
+                }
+                let leaf = leaf + ((number as u64) << shift);
+                // SAFETY: as above.
+                unsafe { write(place.table, first + number, leaf) };
             }
-            _ => false,
+            at += (count as u64) << shift;
+        }
+        Ok(())
+    }
+
+    /// The shift of the largest leaf that may begin at `at`.
+    #[inline(always)]
+    fn leaf_shift(&self, at: u64, end: u64, delta: u64) -> u32 {
+        let fits = |shift: u32| (at | delta) & ((1 << shift) - 1) == 0 && end - at >= 1 << shift;
+        match self.0.leaves {
+            Leaves::Largest if fits(30) => 30,
+            Leaves::Largest if fits(21) => 21,
+            _ => 12,
         }
     }
+}
+
+/// Gives back `table`, which nothing leads to any more, and those below it.
+#[cold]
+fn release(table: HostPhysAddr, shift: u32) {
+    let above = SHIFTS.iter().position(|of_table| *of_table == shift);
+    let shifts = SHIFTS.get(above.unwrap_or_default()..).unwrap_or_default();
+    // SAFETY: it was one of the walker's tables, and nothing leads to it.
+    unsafe { free(table, shifts) }
 }
 
 impl PageTable for Walker {
@@ -235,13 +238,12 @@ impl PageTable for Walker {
 
     #[inline(always)]
     fn map(&mut self, guest: GuestPhysRange, host: HostPhysAddr, access: Access) -> Result<()> {
-        let leaves = self.0.leaves;
-        Part::of(&self.0, guest).map(host.as_u64(), bits(access), leaves)
+        self.place(bounds(guest), host.as_u64(), bits(access))
     }
 
     #[inline(always)]
     fn unmap(&mut self, guest: GuestPhysRange) -> Result<()> {
-        Part::of(&self.0, guest).unmap()
+        self.remove(bounds(guest))
     }
 
     #[inline(always)]
@@ -250,17 +252,17 @@ impl PageTable for Walker {
         guest: GuestPhysRange,
         mut report: impl FnMut(Leaf),
     ) -> Result<()> {
-        Part::of(&self.0, guest).each_leaf::<true>(&mut |entry, shift| {
+        self.each_leaf(bounds(guest), |entry, shift| {
             report(described(entry, shift));
             0
-        })
+        })?;
+        self.remove(bounds(guest))
     }
 
     #[inline(always)]
     fn protect(&mut self, guest: GuestPhysRange, access: Access) -> Result<()> {
         let permissions = bits(access) & PERMISSIONS;
-        let change = &mut |entry, _| entry & !PERMISSIONS | permissions;
-        Part::of(&self.0, guest).each_leaf::<false>(change)
+        self.each_leaf(bounds(guest), |entry, _| entry & !PERMISSIONS | permissions)
     }
 
     #[inline(always)]
@@ -270,7 +272,7 @@ impl PageTable for Walker {
 
     #[inline(always)]
     fn visit(&self, guest: GuestPhysRange, mut visitor: impl FnMut(Leaf)) -> Result<()> {
-        Part::of(&self.0, guest).each_leaf::<false>(&mut |entry, shift| {
+        self.each_leaf(bounds(guest), |entry, shift| {
             visitor(described(entry, shift));
             entry
         })
