@@ -1,14 +1,15 @@
 //! The operations that change a table.
 //!
-//! `table` calls them, through `edit` for a group of changes, or through `alone` for an operation that is a group by
-//! itself. They work on a tree with its gather (`GatheringTree`), borrowed mutably: there is one writer at a time. Page
-//! walkers of other CPUs read the tree meanwhile.
+//! `table` calls them through `edit` or `alone`. An *edit* is a group of operations with one invalidation at its end;
+//! `alone` is for an operation with an invalidation of its own. The operations work on a `GatheringTree`: a tree and its
+//! *gather*, the list of changed ranges that wait for an invalidation. They borrow it mutably, so there is one writer at
+//! a time. Page walkers of other CPUs read the tree meanwhile.
 //!
 //! # The steps of an operation
 //!
 //! 1. *Check* the arguments: alignment, widths, flags.
-//! 2. *Settle*, for `map` and `reclaim`: if a removal in the range waits for its invalidation, carry it out now. So nothing
-//!    is mapped where an old translation may live.
+//! 2. *Settle*, for `map` and `reclaim`: if a removal in the range waits for its invalidation, invalidate now. So nothing
+//!    is mapped where a CPU may still have an old translation.
 //! 3. *Survey*: one pass reads the range. It finds what is in the way, and counts the frames that new tables need.
 //! 4. *Reserve*: take these frames from the host. The survey and the reserve write no entry.
 //! 5. *Commit*: write the entries.
@@ -17,42 +18,43 @@
 //!    - `unmap` clears whole leaves, splits a leaf at each edge of the range, and unlinks whole tables.
 //!    - `protect` rewrites whole leaves in place, and splits the others.
 //!    - `reclaim` unlinks tables without a present entry.
-//! 6. *Gather*: add the changed range, and whether entries hold notes. [`settle`](crate::settle) does the rest.
+//! 6. *Gather*: add the changed range, and whether its entries hold *notes* (what a removed table or leaf leaves behind).
+//!    [`settle`](crate::settle) invalidates, reports leaves and gives tables back.
 //!
-//! Two cases skip the survey and the reserve. Below one absent entry nothing can be in the way, so `map` takes frames
-//! while it builds. A single page whose table exists is one store (`one_page`).
+//! Two cases skip the survey and the reserve. If the whole range lies below one absent entry, nothing can be in the way,
+//! so `map` takes frames while it builds. A single page whose table exists takes one store (`one_page`).
 //!
 //! # Invariants
 //!
-//! - Every word that a page walker can reach is written by one 64-bit atomic store or exchange. It never permits more
-//!   than before and after allow together.
+//! - Every word that a page walker can reach is written by one 64-bit atomic store or exchange. At no moment does a word
+//!   permit an access that neither the state before the operation nor the state after it permits.
 //! - A table is complete before it is linked, and one entry links it.
-//! - `split` builds the new table from the word of the leaf. So what lies outside the change keeps address, permissions,
-//!   memory type, accessed and dirty state.
-//! - Where the format demands break before make, `split` removes the leaf, publishes and invalidates, and only then links
+//! - `split` builds the new table from the word of the leaf. So memory outside the range keeps its address, permissions,
+//!   memory type, and accessed and dirty bits.
+//! - If the format demands break before make, `split` first removes the leaf, then publishes and invalidates, then links
 //!   the table.
-//! - Where the hardware writes entries, a leaf that stays mapped changes by exchanges only. So no bit that the
-//!   hardware sets is lost.
+//! - If the hardware writes accessed and dirty bits, a leaf that stays mapped changes by exchanges only. So no bit that
+//!   the hardware sets is lost.
 //!
 //! # What may fail
 //!
 //! | step | failure | state afterwards |
 //! |---|---|---|
 //! | check, survey | a bad argument, a conflict | unchanged |
-//! | settle | the host cannot invalidate, or leaves are unreported | unchanged; the older batch stays pending |
+//! | settle | the host cannot invalidate, or leaves are unreported | unchanged; the earlier changes stay pending |
 //! | reserve, `build` | out of memory | unchanged; the frames went back |
 //! | commit, `map` of a huge leaf over empty tables | the host cannot invalidate the empty tables | nothing is mapped; the tables are unlinked and pending |
 //! | commit, `split` with break before make | the host cannot invalidate the leaf | the leaf is put back; the range before it has changed and is pending |
 //!
-//! Nothing else in the commit can fail.
+//! The commit has no other failure.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `edit`, `alone` | a group of changes; operations that are such a group by themselves |
 //! | `map`, `unmap`, `protect`, `reclaim` | the operations |
 //! | `one_page` | single pages that take one store |
-//! | `survey`, `permission_survey`, `reserve` | what is needed, and the frames for it |
-//! | `build`, `split`, `rewrite` | new tables, tables in place of leaves, permissions |
+//! | `survey`, `permission_survey`, `reserve` | finding conflicts, counting frames; taking them from the host |
+//! | `build`, `split`, `rewrite` | building tables, replacing leaves by tables, changing permissions in place |
 //!
 //! May name: `read`, `settle`, `tree`, `contract`.
 

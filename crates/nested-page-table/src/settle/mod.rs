@@ -1,14 +1,16 @@
-//! What waits for its invalidation, and what happens after it.
+//! Changes that wait for their invalidation, and the work that follows it.
 //!
-//! A CPU may use a translation, or walk a table, after its entry has changed. So no operation gives a frame back. An
-//! operation records in the *gather* which range it changed. Where it removes a table, or a leaf that must be reported,
-//! it leaves a *note* in the entry. This wing makes one request of the records. Only after the request does it report
-//! leaves and give tables back.
+//! A CPU may use a translation, or walk a table, after its entry has changed. So no operation gives back a table that was
+//! linked. An operation records the range that it changed in the *gather*. If it removes a table, or a leaf that must be
+//! reported, it leaves a *note* in the entry: a word that is absent for the hardware and says what was there. This wing
+//! makes one invalidation request from the gather. After the host has carried out the request, it reports leaves and
+//! gives tables back.
 //!
 //! # Who calls it
 //!
-//! Every operation of `change` adds to the gather. `change` calls `settle` before it maps where a removal waits, and
-//! `flush` when an edit ends. `table` calls `release_tree` when a table is dropped.
+//! Every operation of `change` adds to the gather. An *edit* is a group of operations with one invalidation. `change`
+//! calls `flush` when an edit ends. It calls `settle` before it maps a range in which a removal waits for its
+//! invalidation. `table` calls `release_tree` when a table is dropped.
 //!
 //! # The order of a flush
 //!
@@ -23,24 +25,26 @@
 //! # Invariants
 //!
 //! - No frame that was linked is given back before step 4.
-//! - The ranges of the gather cover every entry that holds a note. So the sweep looks nowhere else.
+//! - The ranges of the gather cover every entry that holds a note. So the sweep reads only these ranges.
 //! - Nothing is allocated. The gather has room for eight ranges. A ninth joins the last range, and the request then asks
 //!   for everything, so the sweep still finds every note.
-//! - The gather belongs to the tree and not to the edit. An edit that is leaked delays the flush.
-//! - The gather also remembers the directory of the last page. `note_retired_table` forgets it, and the sweep
-//!   runs only after a call of this function. So a remembered directory is never given back.
+//! - The gather belongs to the tree and not to the edit. If an edit is leaked (`mem::forget`), the next flush
+//!   carries out its changes.
+//! - The gather also remembers the *directory* of the last single page: the 512 entries that translate its GiB.
+//!   `note_retired_table` forgets it, and the sweep runs only after a call of this function. So a remembered directory is
+//!   never given back.
 //!
 //! # What may fail
 //!
 //! | failure | what follows |
 //! |---|---|
-//! | `invalidate` returns an error, or panics | steps 3 to 5 do not happen. The whole batch stays pending, and the next flush asks again |
-//! | a report panics | this leaf was reported. The others keep their notes, and no table is swept. Until the next `unmap_reporting`, an `unmap` of a range, and a `map` of these ranges, return `Unsettled::Unreported` |
+//! | `invalidate` returns an error, or panics | steps 3 to 5 do not happen. All ranges stay pending, and the next flush repeats the request |
+//! | the caller's report closure panics | the leaf of this call counts as reported. The others keep their notes, and no table is given back. Until the next `unmap_reporting`, an `unmap` of a range, and a `map` of these ranges, return `Unsettled::Unreported` |
 //! | `invalidate` fails when a table is dropped | its frames are never given back, since a CPU may still walk them |
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `gather` | the ranges, and flags for what else waits |
+//! | `gather` | the changed ranges, and flags: stores to publish, notes of tables, notes of leaves |
 //! | `gathering_tree` | a tree with its gather: what operations work on |
 //! | `release` | the flush, the sweep, the end of a table |
 //! | `report` | reports of unmapped leaves |

@@ -1,8 +1,9 @@
 //! The tree of tables in memory: the only wing that touches table words.
 //!
-//! A tree is a root and the tables below it. Each table is host memory from `HostFrames`, and page walkers of other CPUs
-//! read it, and write accessed and dirty bits, at any time. `change`, `settle` and `read` reach the words through this
-//! wing. It allocates nothing, gives nothing back, and knows no operation.
+//! A *wing* is a folder of this crate; `docs/glossary.md` defines the other words in italics. A tree is a root and the
+//! tables below it. Each table is host memory from `HostFrames`. Page walkers of other CPUs may read it, and may write
+//! accessed and dirty bits, at any time. The wings `change`, `settle` and `read` access table words through this wing.
+//! It allocates no frame and gives none back. It contains no operation such as map or unmap.
 //!
 //! # Two views of a table
 //!
@@ -16,26 +17,27 @@
 //!
 //! # From an address to an entry
 //!
-//! 1. `Tables::root_entry` takes all bits above those of the lower levels as the index. So an address that is too wide is
-//!    out of bounds, and never an alias.
+//! 1. `Tables::root_entry` takes all bits above those of the lower levels as the index. So the index of an address that
+//!    is too wide is out of bounds, and the address finds no entry.
 //! 2. Each level decodes one word, by `Format::decode_own`, and follows it to the next table.
-//! 3. `lowest_for` stops at the lowest table of which a range is a part. An operation begins there.
-//! 4. `pass` visits the entries of a range in ascending order. It shows an operation consecutive entries that the range
-//!    covers whole as a `Run`. The operation handles as many as are alike in one loop, and works out once what depends on
-//!    their attributes. What it leaves, `pass` shows entry by entry (`Seen`): the word, its meaning, and whether the range
-//!    covers the whole entry. The operation answers `Next`: over, into the table below, or stop. One copy of this
-//!    recursion serves all operations.
+//! 3. `lowest_for` stops at the lowest table that translates the whole range. An operation begins there. If the range is
+//!    as large as a leaf of its parent, it stops at the parent, since the operation may replace the whole table.
+//! 4. `pass` visits the entries of a range in ascending order. It first shows the operation a `Run`: consecutive entries
+//!    that the range covers whole. The operation handles as many equal entries as it can in one loop, and returns their
+//!    number. `pass` then shows the next entry alone (`Seen`): the word, its meaning, and whether the range covers the
+//!    whole entry. The operation answers with a `Next`: skip what is below, descend into the table, or stop. All
+//!    operations share one compiled copy of this recursion.
 //!
 //! # Invariants
 //!
-//! - The root is a run of frames from the host, and every table below it is one frame. They stay out until `settle` gives
-//!   them back.
+//! - The root is a run of frames from the host, and every table below it is one frame. They stay allocated until
+//!   `settle` gives them back.
 //! - Each table has one parent entry, and this crate wrote every entry that points to a table. So an address in a table
 //!   entry is the address of a table.
-//! - A word of a live table is written by atomics only. Plain loads exist for one case: comparing entries that neither a
-//!   CPU nor a page walker writes (`all_have`).
-//! - The remembered directory (`recent`) is linked, or is the root. `settle` forgets it before a table can be given
-//!   back.
+//! - Live tables are written by atomics only. They are also read by atomics, with one exception: `all_have` compares
+//!   entries by plain loads, while neither a CPU nor a page walker writes them.
+//! - A *directory* is the 512 entries that translate one GiB. The remembered directory (`recent`) is linked, or is a part
+//!   of the root. `settle` forgets it before a table can be given back.
 //!
 //! Nothing here can fail. A walk beyond the input width, or below the pages, finds nothing.
 //!
@@ -46,7 +48,7 @@
 //! | `slots`, `pass` | the entries that a range touches, in one table and in the tree |
 //! | `recent` | the directory and the flags of the last single page |
 //! | `retired` | the notes of leaves |
-//! | `watch` | a test sees each access before it happens (feature `watch`) |
+//! | `watch` | calls a test before each access (feature `watch`) |
 //!
 //! May name: `contract`.
 
