@@ -74,6 +74,10 @@ impl<F: Format, H: TableHost, V: FnMut(VisitedEntry) -> ControlFlow<B>, B> Look
     fn run(&mut self, run: &Run<'_>) -> usize {
         let mut count = 0;
         for entry in run.entries {
+            // Also where the last entry of the table below was the one too many.
+            if self.result.is_break() {
+                break;
+            }
             let bits = entry.load();
             match self.tables.find(run.level, bits) {
                 Found::Absent => {}
@@ -81,9 +85,6 @@ impl<F: Format, H: TableHost, V: FnMut(VisitedEntry) -> ControlFlow<B>, B> Look
                 Found::Table(_) => break,
             }
             count += 1;
-            if self.result.is_break() {
-                break;
-            }
         }
         count
     }

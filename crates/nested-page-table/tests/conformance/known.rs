@@ -423,6 +423,24 @@ fn a_leaf_is_reported_once() {
     ]);
 }
 
+/// A visitor that broke off at the last entry of a table was shown the block behind the table.
+#[test]
+fn a_visit_that_breaks_off_at_the_end_of_a_table_is_over() {
+    for variant in [RISCV("sv39x4", 0), AARCH64("ipa40", 0), EPT("ept4", 0)] {
+        let mut table = (variant.new_table)(variant.host).unwrap();
+        let range = |start, size| GuestPhysRange::from_start_size(GuestPhysAddr::new(start), size);
+        let last_page = range(BLOCK - PAGE, PAGE).unwrap();
+        for guest in [last_page, range(BLOCK, BLOCK).unwrap()] {
+            let host = HostPhysAddr::new(guest.start().as_u64());
+            table.direct().map(guest, host, F::READ).unwrap();
+        }
+        assert_eq!(table.mappings().len(), 2);
+        let shown = table.first_mappings(1);
+        assert_eq!(shown.len(), 1);
+        assert_eq!(shown[0].guest, last_page);
+    }
+}
+
 /// A root of several frames counted as one.
 #[test]
 fn statistics_count_every_frame_that_is_out() {

@@ -77,6 +77,8 @@ pub(crate) trait Table {
     /// The same operations, each an edit of its own.
     fn direct(&mut self) -> &mut dyn Operations;
     fn mappings(&self) -> Vec<Mapping>;
+    /// What a visitor is shown that breaks off at the leaf number `count`.
+    fn first_mappings(&self, count: usize) -> Vec<Mapping>;
     fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping>;
     fn root(&self) -> HostPhysAddr;
     fn statistics(&self) -> Statistics;
@@ -162,6 +164,20 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
                 mappings.push(mapping);
             },
         );
+        mappings
+    }
+
+    fn first_mappings(&self, count: usize) -> Vec<Mapping> {
+        let last = self.geometry().last_guest();
+        let everything = GuestPhysRange::from_start_last(Default::default(), last).unwrap();
+        let mut mappings = Vec::new();
+        let _ = self.visit_entries(everything, |visited| {
+            mappings.extend(visited.mapping());
+            match mappings.len() == count {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
         mappings
     }
 
