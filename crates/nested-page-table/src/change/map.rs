@@ -73,6 +73,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         check(&self.tables, guest, host, flags)?;
         let plan = Plan::new(&self.tables, guest, host, flags);
         self.settle(guest)?;
+        let none_unreported = self.refuse_unreported();
         let (tables, gather) = (&self.tables, &mut self.gather);
         let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
         let mut reserve = Reserve::empty(tables);
@@ -89,6 +90,8 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
             return Err(MapError::OutOfMemory { frames });
         }
         if survey.replaces_tables {
+            // Or the notes of the tables would stay in their entries, and the leaves take the place of both.
+            none_unreported?;
             unlink_empty(tables, gather, top, guest, &plan);
             release::carry_out(tables, gather).map_err(Unsettled::InvalidationFailed)?;
         }

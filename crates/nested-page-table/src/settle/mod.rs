@@ -39,7 +39,7 @@
 //! | failure | what follows |
 //! |---|---|
 //! | `invalidate` returns an error, or panics | steps 3 to 5 do not happen. All ranges stay pending, and the next flush repeats the request |
-//! | the caller's report closure panics | the leaf of this call counts as reported. The others keep their notes, and no table is given back. Until the next `unmap_reporting`, an `unmap` of a range, and a `map` of these ranges, return `Unsettled::Unreported` |
+//! | the caller's report closure panics | the leaf of this call counts as reported. The others keep their notes, and no table is given back. Until the next `unmap_reporting`, an `unmap` of a range, a `map` of these ranges, and a `map` of a huge leaf in the place of empty tables, return `Unsettled::Unreported` |
 //! | `invalidate` fails when a table is dropped | its frames are never given back, since a CPU may still walk them |
 //!
 //! | file | what it holds |

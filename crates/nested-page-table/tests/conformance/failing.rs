@@ -271,6 +271,37 @@ fn a_callback_that_panics_loses_no_leaf() {
     });
 }
 
+/// A block was mapped over an empty table while leaves of another range waited to be reported, and the table never
+/// came back.
+#[test]
+fn a_block_over_an_empty_table_waits_for_reports() {
+    everywhere(|variant, table| {
+        map_pages(table, 1);
+        let (page, block) = (range(BLOCK, PAGE), range(BLOCK, BLOCK));
+        let host = HostPhysAddr::new(GIB);
+        table.direct().map(page, host, F::READ).unwrap();
+        table.direct().unmap(page).unwrap();
+        variant.host.fail_invalidations(ALWAYS);
+        let mut reported = Vec::new();
+        let unmapped = table
+            .direct()
+            .unmap_reporting(range(0, PAGE), &mut |leaf| reported.push(leaf));
+        assert!(unmapped.is_err(), "the host did not fail");
+        variant.host.fail_invalidations(0);
+        let before = frames_out(variant);
+        let mapped = table.direct().map(block, host, F::READ);
+        assert_eq!(mapped, Err(MapError::Unsettled(Unsettled::Unreported)));
+        assert_eq!(table.mappings(), []);
+        table
+            .direct()
+            .unmap_reporting(range(GIB, PAGE), &mut |leaf| reported.push(leaf))
+            .unwrap();
+        assert_eq!(reported.len(), 1);
+        table.direct().map(block, host, F::READ).unwrap();
+        assert_eq!(frames_out(variant), before - 1, "the table is lost");
+    });
+}
+
 /// Has the next invalidation panic.
 fn panic_once(variant: &Variant) {
     let armed = AtomicBool::new(true);
