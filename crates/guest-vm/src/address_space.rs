@@ -29,8 +29,6 @@ use crate::vmid_claim::VmidClaim;
 pub(crate) struct AddressSpace<F: Format, H: VmHal> {
     pub(crate) hal: Arc<H>,
     pub(crate) table: NestedPageTable<F, HalTableHost<H>>,
-    /// Dropped after the table, which invalidates the VMID when it is dropped.
-    pub(crate) vmid: VmidClaim<H>,
     pub(crate) faults: FaultStatistics,
     pub(crate) regions: RegionMap,
     /// What `alloc_memory_region_at` gave.
@@ -50,13 +48,14 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         hal: H,
     ) -> Result<Self, SetupError<'static>> {
         let hal = Arc::new(hal);
-        let claim = VmidClaim::new(&hal, vmid).ok_or(SetupError::VmidInUse { vmid })?;
-        let table = NestedPageTable::new(format, vmid, HalTableHost(Arc::clone(&hal)))
-            .map_err(SetupError::Table)?;
+        let host = HalTableHost {
+            hal: Arc::clone(&hal),
+            vmid: VmidClaim::new(&hal, vmid).ok_or(SetupError::VmidInUse { vmid })?,
+        };
+        let table = NestedPageTable::new(format, vmid, host).map_err(SetupError::Table)?;
         Ok(Self {
             hal,
             table: table.with_leaf_policy(policy),
-            vmid: claim,
             faults: FaultStatistics::default(),
             regions: RegionMap::default(),
             reservations: Vec::new(),

@@ -140,14 +140,12 @@ impl<F: Format, H: VmHal> Drop for AddressSpace<F, H> {
         // Should the host unwind, or fail to invalidate, the guest might still reach the memory: then
         // keeping it is the only safe thing to do.
         let channels = ManuallyDrop::new(mem::take(&mut self.channels));
-        self.vmid.is_kept = true;
         if let Some(hull) = self.mapped_hull()
             && let Err(error) = self.unmap_and_free(hull)
         {
             crate::log::error(format_args!("guest memory is not given back: {error}"));
             return;
         }
-        self.vmid.is_kept = false;
         drop(ManuallyDrop::into_inner(channels));
         for memory in &self.reservations {
             self.hal

@@ -12,6 +12,7 @@ use nested_page_table::{HostFrames, Invalidation, InvalidationFailed, TableHost}
 use crate::guest_use::GuestUse;
 #[cfg(doc)]
 use crate::guest_use::HostMemoryKind;
+use crate::vmid_claim::VmidClaim;
 
 /// The hypervisor's side of a virtual machine: memory, and the caches of the processors.
 ///
@@ -186,19 +187,25 @@ macro_rules! forward_to_referent {
 
 forward_to_referent!(&T, Arc<T>);
 
-/// The part of the abstraction that the table uses.
-#[derive(Debug)]
-pub(crate) struct HalTableHost<H>(pub(crate) Arc<H>);
+/// The part of the abstraction that the table uses, and the table's VMID, which goes after it.
+pub(crate) struct HalTableHost<H: VmHal> {
+    pub(crate) hal: Arc<H>,
+    pub(crate) vmid: VmidClaim<H>,
+}
 
 // SAFETY: every promise is one of `VmHal`.
 unsafe impl<H: VmHal> TableHost for HalTableHost<H> {
     type Frames = H::Frames;
 
     fn frames(&self) -> &Self::Frames {
-        self.0.frames()
+        self.hal.frames()
     }
 
     fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
-        self.0.invalidate(request)
+        // First: should the host unwind, nobody knows what CPUs have forgotten.
+        self.vmid.set_kept(true);
+        self.hal.invalidate(request)?;
+        self.vmid.set_kept(false);
+        Ok(())
     }
 }

@@ -1,15 +1,17 @@
 //! The VMID of a live machine.
 
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::hal::VmHal;
 
-/// A VMID that the host has let a machine have. Dropping it gives it back, unless it is kept.
+/// A VMID that the host has let a machine have. Dropping it gives it back, unless the last invalidation failed or
+/// unwound. That of a table which is dropped asks for everything.
 pub(crate) struct VmidClaim<H: VmHal> {
     hal: Arc<H>,
     vmid: u16,
     /// Whether CPUs may still have translations of the machine, so that no other may have the VMID.
-    pub(crate) is_kept: bool,
+    is_kept: AtomicBool,
 }
 
 impl<H: VmHal> VmidClaim<H> {
@@ -17,14 +19,20 @@ impl<H: VmHal> VmidClaim<H> {
         hal.claim_vmid(vmid).then(|| Self {
             hal: Arc::clone(hal),
             vmid,
-            is_kept: false,
+            is_kept: AtomicBool::new(false),
         })
+    }
+
+    /// Notes whether CPUs may still have translations that they were asked to forget.
+    pub(crate) fn set_kept(&self, is_kept: bool) {
+        // Whoever drops the claim owns it: the order is no matter.
+        self.is_kept.store(is_kept, Ordering::Relaxed);
     }
 }
 
 impl<H: VmHal> Drop for VmidClaim<H> {
     fn drop(&mut self) {
-        if !self.is_kept {
+        if !*self.is_kept.get_mut() {
             self.hal.release_vmid(self.vmid);
         }
     }

@@ -128,6 +128,18 @@ fn a_vmid_that_is_not_invalidated_stays_taken<B: Backend>() {
     assert_eq!(again, SetupError::VmidInUse { vmid: 5 });
 }
 
+/// The memory was unmapped and its invalidation carried out, or there was none, and that of the table failed: CPUs may
+/// still have entries of its tables, and the VMID was another machine's all the same.
+fn a_vmid_whose_tables_are_not_invalidated_stays_taken<B: Backend>() {
+    let host = host::<B>();
+    let vm = Vm::<B::Format, _>::new(config::<B>(), host.clone()).unwrap();
+    host.fail_invalidations(usize::MAX);
+    drop(vm);
+    host.fail_invalidations(0);
+    let again = Vm::<B::Format, _>::new(config::<B>(), host.clone()).unwrap_err();
+    assert_eq!(again, SetupError::VmidInUse { vmid: 5 });
+}
+
 /// A CPU whose register selects another table faults for ever, and nothing showed it.
 fn a_fault_that_repeats_for_ever_is_counted<B: Backend>() {
     let host = host::<B>();
@@ -213,6 +225,7 @@ on_every_backend! {
     settings_that_mean_nothing_are_warned_of,
     a_vmid_belongs_to_one_machine,
     a_vmid_that_is_not_invalidated_stays_taken,
+    a_vmid_whose_tables_are_not_invalidated_stays_taken,
     a_fault_that_repeats_for_ever_is_counted,
     a_failing_host_frees_nothing_that_is_mapped,
 }
