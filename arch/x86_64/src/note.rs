@@ -50,6 +50,21 @@ const HIGH_UP: u32 = 11;
 /// Bits 51:37 of the word.
 const NOWHERE: u64 = MIDDLE | HIGH;
 
+/// Where the bits of an address stand in the word of a note. Compiled once, since it is code that counts and not time.
+#[inline(never)]
+const fn displace(address: u64) -> u64 {
+    let displaced = (address & MIDDLE) >> MIDDLE_DOWN | (address & HIGH) << HIGH_UP;
+    // What the ones cover is displaced, and nothing else stands beside bits 36:12.
+    address | NOWHERE | displaced
+}
+
+/// The address in the word of a note. Compiled once, as [`displace`] is.
+#[inline(never)]
+const fn restore(bits: u64) -> u64 {
+    let displaced = bits << MIDDLE_DOWN & MIDDLE | bits >> HIGH_UP & HIGH;
+    bits & LOW | displaced
+}
+
 /// The word of a note, where `absent` is the word of an entry without one.
 #[inline]
 pub(crate) const fn encode(note: Note, absent: u64) -> u64 {
@@ -65,9 +80,7 @@ pub(crate) const fn encode(note: Note, absent: u64) -> u64 {
             (address, accessed | dirty)
         }
     };
-    let address = address.as_u64();
-    let displaced = (address & MIDDLE) >> MIDDLE_DOWN | (address & HIGH) << HIGH_UP;
-    absent | NOTE | kind | address & LOW | NOWHERE | displaced
+    absent | NOTE | kind | displace(address.as_u64())
 }
 
 /// The note in an entry of this format, or `None` if there is none.
@@ -77,8 +90,7 @@ pub(crate) const fn decode(bits: u64) -> Option<Note> {
     if bits & (ACCESS | EXECUTE_USER | NOTE) != NOTE {
         return None;
     }
-    let displaced = bits << MIDDLE_DOWN & MIDDLE | bits >> HIGH_UP & HIGH;
-    let address = HostPhysAddr::new(bits & LOW | displaced);
+    let address = HostPhysAddr::new(restore(bits));
     if bits & TABLE != 0 {
         return Some(Note::Table(address));
     }
