@@ -98,10 +98,13 @@ impl Stage2 {
 
     #[inline]
     fn memory_attributes(&self, flags: MappingFlags) -> u64 {
-        match flags.memory_type() {
-            MemoryType::Device => MEM_ATTR_DEVICE,
-            MemoryType::Uncached => MEM_ATTR_NON_CACHEABLE,
-            MemoryType::WriteBack => self.write_back,
+        // By flags, which takes less code than by `MemoryType`.
+        if flags.contains(MappingFlags::DEVICE) {
+            MEM_ATTR_DEVICE
+        } else if flags.contains(MappingFlags::UNCACHED) {
+            MEM_ATTR_NON_CACHEABLE
+        } else {
+            self.write_back
         }
     }
 
