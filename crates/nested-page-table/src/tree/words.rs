@@ -187,7 +187,7 @@ const MEMSET_WORDS: usize = if cfg!(target_os = "none") {
 };
 
 /// Fills `words` with `absent`, what an absent entry contains.
-#[inline]
+#[inline(never)]
 pub(crate) fn clear(words: &mut [u64], absent: u64) {
     if absent != 0 {
         return fill(words, absent);
