@@ -13,7 +13,8 @@ use crate::tree::slots::{slots, span_of};
 use crate::tree::tables::{Table, Tables};
 use crate::tree::words::{self, FRAME_WORDS};
 
-/// The leaf of `level` at `guest`.
+/// The leaf of `level` at `guest`. Compiled once: it is called once for a table or a run, not for a leaf.
+#[inline(never)]
 pub(crate) fn leaf_word<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     level: Level,

@@ -14,13 +14,12 @@ use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::invalidation::{Change, InvalidatedRange};
 use crate::contract::level::Level;
-use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::settle::release;
 use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::slots::tables_below;
-use crate::tree::tables::{Table, Tables};
+use crate::tree::tables::{Part, Tables};
 use crate::tree::words::{self, Word};
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -75,13 +74,14 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         self.settle(guest)?;
         let none_unreported = self.refuse_unreported();
         let (tables, gather) = (&self.tables, &mut self.gather);
-        let (top, absent) = tables.lowest_for(guest, plan.largest_leaf);
+        let top = tables.lowest_for(guest, plan.largest_leaf);
         let mut reserve = Reserve::empty(tables);
-        if let Some(entry) = absent {
-            return fill_absent(tables, gather, &mut reserve, top.level, entry, guest, &plan);
+        if let Some(entry) = top.absent {
+            let level = top.part.table.level;
+            return fill_absent(gather, &mut reserve, level, entry, guest, &plan);
         }
-        let mut survey = Survey::to_map(plan.largest_leaf);
-        survey.of(tables, top, guest);
+        let mut survey = Survey::to_map(tables, plan.largest_leaf);
+        survey.of(&top.part);
         let frames = survey.frames;
         if let Some(existing) = survey.in_the_way {
             return Err(MapError::Conflict { guest, existing });
@@ -92,22 +92,21 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         if survey.replaces_tables {
             // Or the notes of the tables would stay in their entries, and the leaves take the place of both.
             none_unreported?;
-            unlink_empty(tables, gather, top, guest, &plan);
+            gather.begin_operation();
+            place(&mut reserve, &plan, &top.part, Some(gather));
             release::carry_out(tables, gather).map_err(Unsettled::InvalidationFailed)?;
         }
         words::release();
-        let (reserve, plan) = (&mut reserve, &plan);
-        tables.pass_over(top, guest, &mut Placing { reserve, plan });
-        note_fresh(tables, gather, guest, frames > 0, plan);
+        place(&mut reserve, &plan, &top.part, None);
+        note_fresh(tables, gather, guest, frames > 0, &plan);
         Ok(())
     }
 }
 
-/// Maps what lies below one absent entry of `level`: nothing can be in the way, and all becomes
+/// Maps `guest`, which lies below the absent `entry` of `level`: nothing can be in the way, and all becomes
 /// visible with one store. Tables are allocated as they are built, since nobody sees them until then.
 #[inline]
 fn fill_absent<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
     gather: &mut Gather,
     frames: &mut Reserve<'_, F, H>,
     level: Level,
@@ -115,6 +114,7 @@ fn fill_absent<F: Format, H: TableHost>(
     guest: GuestPhysRange,
     plan: &Plan,
 ) -> Result<(), MapError> {
+    let tables = frames.tables;
     let Some(bits) = build(tables, frames, level, guest, plan) else {
         let frames = tables_below(tables.geometry(), level, &guest, plan.largest_leaf);
         return Err(MapError::OutOfMemory { frames });
@@ -186,24 +186,6 @@ impl Plan {
     }
 }
 
-/// Unlinks the empty tables where leaves of the plan will stand.
-fn unlink_empty<F: Format, H: TableHost>(
-    tables: &Tables<F, H>,
-    gather: &mut Gather,
-    top: Table,
-    range: GuestPhysRange,
-    plan: &Plan,
-) {
-    gather.begin_operation();
-    tables.pass(top, range, |seen| match seen.found {
-        Found::Table(address) if plan.is_leaf(seen.level, seen.is_whole) => {
-            retire_table(tables, gather, seen, address);
-            Next::Over
-        }
-        _ => Next::Into,
-    });
-}
-
 /// Unlinks the table at `address`, to be given back by the sweep after its invalidation.
 pub(crate) fn retire_table<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
@@ -211,10 +193,9 @@ pub(crate) fn retire_table<F: Format, H: TableHost>(
     seen: &Seen<'_>,
     address: HostPhysAddr,
 ) {
-    let note = tables.format.encode_note(Note::Table(address));
-    seen.entry.store(note, Ordering::Relaxed);
+    tables.note_table(seen.entry, address);
     gather.note_retired_table();
-    gather.add_part(InvalidatedRange::tables(seen.span(), Change::Removed));
+    gather.add_removed(seen.span(), None);
 }
 
 /// Notes what a mapping of fresh entries needs.
@@ -244,15 +225,33 @@ fn note_fresh<F: Format, H: TableHost>(
     });
 }
 
-/// The second half: places leaves in live tables, and builds what is missing.
+/// The second half, or what comes before it: with `unlinked`, only unlinks the empty tables where leaves will stand.
+fn place<F: Format, H: TableHost>(
+    reserve: &mut Reserve<'_, F, H>,
+    plan: &Plan,
+    part: &Part,
+    unlinked: Option<&mut Gather>,
+) {
+    let tables = reserve.tables;
+    let mut placing = Placing {
+        reserve,
+        plan,
+        unlinked,
+    };
+    tables.pass_over(part, &mut placing);
+}
+
+/// Places leaves in live tables, and builds what is missing.
 struct Placing<'p, 'a, F: Format, H: TableHost> {
     reserve: &'p mut Reserve<'a, F, H>,
     plan: &'p Plan,
+    /// Where unlinked tables are noted. As long as there is such a place, nothing else happens.
+    unlinked: Option<&'p mut Gather>,
 }
 
 impl<F: Format, H: TableHost> Look for Placing<'_, '_, F, H> {
     fn run(&mut self, run: &Run<'_>) -> usize {
-        if run.level > self.plan.largest_leaf {
+        if run.level > self.plan.largest_leaf || self.unlinked.is_some() {
             return 0;
         }
         let tables = self.reserve.tables;
@@ -269,10 +268,19 @@ impl<F: Format, H: TableHost> Look for Placing<'_, '_, F, H> {
     }
 
     fn at(&mut self, seen: &Seen<'_>) -> Next {
+        let (tables, level) = (self.reserve.tables, seen.level);
+        if let Some(gather) = &mut self.unlinked {
+            return match seen.found {
+                Found::Table(address) if self.plan.is_leaf(level, seen.is_whole) => {
+                    retire_table(tables, gather, seen, address);
+                    Next::Over
+                }
+                _ => Next::Into,
+            };
+        }
         if let Found::Table(_) = seen.found {
             return Next::Into;
         }
-        let (tables, level) = (self.reserve.tables, seen.level);
         if let Some(bits) = build(tables, self.reserve, level, seen.portion, self.plan) {
             seen.entry.store(bits, Ordering::Release);
         }

@@ -1,6 +1,5 @@
 //! What a change of permissions needs, found without changing anything.
 
-use guest_addr::GuestPhysRange;
 use mapping_flags::{FlagsError, MappingFlags};
 
 use crate::change::protect::Permit;
@@ -11,7 +10,7 @@ use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::tree::pass::{Look, Next, Run, Seen};
 use crate::tree::slots::tables_below;
-use crate::tree::tables::{Table, Tables};
+use crate::tree::tables::{Part, Tables};
 
 /// Whether every leaf in a range can have the permissions, and the frames for the splits that this takes.
 pub(crate) struct PermissionSurvey<'a, F: Format, H: TableHost> {
@@ -40,11 +39,11 @@ impl<'a, F: Format, H: TableHost> PermissionSurvey<'a, F, H> {
         }
     }
 
-    /// The frames that the part `range` of `top` takes.
-    pub(crate) fn frames(mut self, top: Table, range: GuestPhysRange) -> Result<u64, ProtectError> {
+    /// The frames that `top` takes.
+    pub(crate) fn frames(mut self, top: &Part) -> Result<u64, ProtectError> {
         // Without splits there is nothing to find out.
-        if top.level != Level::PAGE_4K || !self.is_any_leaf_fine() {
-            self.tables.pass_over(top, range, &mut self);
+        if top.table.level != Level::PAGE_4K || !self.is_any_leaf_fine() {
+            self.tables.pass_over(top, &mut self);
         }
         self.refused.map_or(Ok(self.frames), Err)
     }

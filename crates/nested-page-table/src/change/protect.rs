@@ -14,7 +14,7 @@ use crate::contract::host::TableHost;
 use crate::contract::invalidation::{Change, InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
 use crate::tree::pass::{Look, Next, Run, Seen};
-use crate::tree::tables::Table;
+use crate::tree::tables::Part;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
     /// Gives every leaf in `guest` the permissions `permissions`. Address, memory
@@ -47,13 +47,13 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
             permissions,
             largest: tables.policy.largest_for(permissions),
         };
-        let frames = PermissionSurvey::of(tables, &action).frames(top, guest)?;
+        let frames = PermissionSurvey::of(tables, &action).frames(&top.part)?;
         let mut operation = Operation::new(tables, gather, action);
         if !operation.reserve.take(frames) {
             return Err(ProtectError::OutOfMemory { frames });
         }
         operation
-            .protect(top, guest)
+            .protect(&top.part)
             .map_err(ProtectError::NotInvalidated)
     }
 }
@@ -138,16 +138,16 @@ impl<F: Format, H: TableHost> Look for Protecting<'_, '_, F, H> {
 }
 
 impl<F: Format, H: TableHost> Operation<'_, F, H, Permit> {
-    /// Changes the permissions in the part `range` of `top`, up to a leaf that could not be split.
-    fn protect(&mut self, top: Table, range: GuestPhysRange) -> Result<(), InvalidationFailed> {
+    /// Changes the permissions in `top`, up to a leaf that could not be split.
+    fn protect(&mut self, top: &Part) -> Result<(), InvalidationFailed> {
         let tables = self.tables();
-        let rewrite = Rewrite::new(&tables.format, top.level, self.action.permissions);
+        let rewrite = Rewrite::new(&tables.format, top.table.level, self.action.permissions);
         let mut protecting = Protecting {
             operation: self,
             rewrite,
             result: Ok(()),
         };
-        tables.pass_over(top, range, &mut protecting);
+        tables.pass_over(top, &mut protecting);
         protecting.result
     }
 

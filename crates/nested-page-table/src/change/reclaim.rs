@@ -1,7 +1,5 @@
 //! Giving back tables that have become empty.
 
-use guest_addr::GuestPhysRange;
-
 use crate::change::edit::Edit;
 use crate::change::map::retire_table;
 use crate::contract::error::Unsettled;
@@ -10,7 +8,7 @@ use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::settle::gather::Gather;
 use crate::tree::pass::{Found, Look, Next, Run, Seen};
-use crate::tree::tables::{Table, Tables};
+use crate::tree::tables::{Part, Tables};
 use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -23,26 +21,25 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     pub fn reclaim_empty(&mut self) -> Result<(), Unsettled> {
         self.tree.settle_all()?;
         let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
-        let (root, all) = (tables.root(), tables.geometry().all_guest());
+        let (table, range) = (tables.root(), tables.geometry().all_guest());
         gather.begin_operation();
-        unlink_empty(tables, gather, root, all);
+        unlink_empty(tables, gather, &Part { table, range });
         Ok(())
     }
 }
 
-/// Unlinks the empty tables below `table`. Returns whether `table` itself is empty.
+/// Unlinks the empty tables below `whole`, a table and all that it translates. Returns whether it is empty itself.
 fn unlink_empty<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
-    table: Table,
-    range: GuestPhysRange,
+    whole: &Part,
 ) -> bool {
     let mut reclaiming = Reclaiming {
         tables,
         gather,
         is_empty: true,
     };
-    tables.pass_over(table, range, &mut reclaiming);
+    tables.pass_over(whole, &mut reclaiming);
     reclaiming.is_empty
 }
 
@@ -61,14 +58,15 @@ impl<F: Format, H: TableHost> Look for Reclaiming<'_, F, H> {
 
     fn at(&mut self, seen: &Seen<'_>) -> Next {
         let (tables, gather) = (self.tables, &mut *self.gather);
+        let range = seen.span();
         let child = match seen.found {
             Found::Absent => return Next::Over,
             Found::Leaf => None,
             Found::Table(address) => tables.child(seen.level, address),
         };
         match child {
-            Some(child) if unlink_empty(tables, gather, child, seen.span()) => {
-                retire_table(tables, gather, seen, child.address);
+            Some(table) if unlink_empty(tables, gather, &Part { table, range }) => {
+                retire_table(tables, gather, seen, table.address);
             }
             _ => self.is_empty = false,
         }

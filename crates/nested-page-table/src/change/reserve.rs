@@ -65,7 +65,6 @@ impl<'a, F: Format, H: TableHost> Reserve<'a, F, H> {
         None
     }
 
-    #[inline(never)]
     fn push(&mut self, frame: HostPhysAddr) {
         // SAFETY: the frame was just handed out by `frames`, and only the reserve knows it.
         let words = unsafe { words::private(self.tables.frames(), frame, FRAME_WORDS) };

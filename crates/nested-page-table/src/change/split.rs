@@ -40,8 +40,8 @@ impl Action for Clear {
 
 /// One operation under way: what it does, and what it has for that.
 pub(crate) struct Operation<'a, F: Format, H: TableHost, A> {
-    pub(crate) gather: &'a mut Gather,
     pub(crate) reserve: Reserve<'a, F, H>,
+    pub(crate) gather: &'a mut Gather,
     pub(crate) action: A,
 }
 
@@ -90,8 +90,7 @@ impl<'a, F: Format, H: TableHost, A: Action> Operation<'a, F, H, A> {
         }
         // Where the leaf was invalidated on the way, some CPU may remember that nothing was there.
         if !rules.break_before_make || rules.fresh_needs_invalidation || A::REMEMBERS {
-            self.gather
-                .add_part(InvalidatedRange::tables(seen.span(), Change::Removed));
+            self.gather.add_removed(seen.span(), None);
         }
         Ok(())
     }

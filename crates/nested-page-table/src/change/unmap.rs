@@ -12,13 +12,12 @@ use crate::change::survey::Survey;
 use crate::contract::error::{UnmapError, Unsettled};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::{Change, InvalidatedRange, InvalidationFailed};
+use crate::contract::invalidation::InvalidationFailed;
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::retired::retired_word;
-use crate::tree::tables::Table;
 use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -103,19 +102,21 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     fn remove(&mut self, guest: GuestPhysRange, action: impl Action) -> Result<(), UnmapError> {
         let (tables, gather) = (&self.tables, &mut self.gather);
         let top = tables.lowest_over(guest);
-        let mut survey = Survey::to_unmap();
+        let mut survey = Survey::to_unmap(tables);
         // Pages are never split.
-        if top.level != Level::PAGE_4K {
-            survey.of(tables, top, guest);
+        if top.part.table.level != Level::PAGE_4K {
+            survey.of(&top.part);
         }
         let frames = survey.frames;
-        let mut operation = Operation::new(tables, gather, action);
-        if !operation.reserve.take(frames) {
+        let mut clearing = Clearing {
+            operation: Operation::new(tables, gather, action),
+            result: Ok(()),
+        };
+        if !clearing.operation.reserve.take(frames) {
             return Err(UnmapError::OutOfMemory { frames });
         }
-        operation
-            .clear(top, guest)
-            .map_err(UnmapError::NotInvalidated)
+        tables.pass_over(&top.part, &mut clearing);
+        clearing.result.map_err(UnmapError::NotInvalidated)
     }
 }
 
@@ -131,18 +132,18 @@ impl Action for Retire {
 }
 
 /// The second half: clears entries, up to a leaf that could not be split.
-struct Clearing<'o, 'a, F: Format, H: TableHost, A> {
-    operation: &'o mut Operation<'a, F, H, A>,
+struct Clearing<'a, F: Format, H: TableHost, A> {
+    operation: Operation<'a, F, H, A>,
     result: Result<(), InvalidationFailed>,
 }
 
-impl<F: Format, H: TableHost, A: Action> Look for Clearing<'_, '_, F, H, A> {
+impl<F: Format, H: TableHost, A: Action> Look for Clearing<'_, F, H, A> {
     fn run(&mut self, run: &Run<'_>) -> usize {
         self.operation.clear_leaves(run)
     }
 
     fn at(&mut self, seen: &Seen<'_>) -> Next {
-        let operation = &mut *self.operation;
+        let operation = &mut self.operation;
         match seen.found {
             Found::Absent => {}
             // A leaf that was asked for whole was cleared in a run.
@@ -158,21 +159,6 @@ impl<F: Format, H: TableHost, A: Action> Look for Clearing<'_, '_, F, H, A> {
 }
 
 impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
-    /// Clears the part `range` of `top`, up to a leaf that could not be split.
-    pub(crate) fn clear(
-        &mut self,
-        top: Table,
-        range: GuestPhysRange,
-    ) -> Result<(), InvalidationFailed> {
-        let tables = self.tables();
-        let mut clearing = Clearing {
-            operation: self,
-            result: Ok(()),
-        };
-        tables.pass_over(top, range, &mut clearing);
-        clearing.result
-    }
-
     /// Clears the leaves at the beginning of `run`, up to the first entry that points to a table. Returns how many
     /// entries it looked at.
     fn clear_leaves(&mut self, run: &Run<'_>) -> usize {
@@ -194,8 +180,7 @@ impl<F: Format, H: TableHost, A: Action> Operation<'_, F, H, A> {
                 self.gather.note_retired_leaf();
             }
             let range = run.span(first, last);
-            self.gather
-                .add_part(InvalidatedRange::leaves(range, run.level, Change::Removed));
+            self.gather.add_removed(range, Some(run.level));
         }
         count
     }

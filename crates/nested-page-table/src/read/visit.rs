@@ -10,7 +10,7 @@ use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
 use crate::tree::pass::{Found, Look, Next, Run, Seen};
-use crate::tree::tables::Tables;
+use crate::tree::tables::{Part, Tables};
 
 /// One present entry, as [`NestedPageTable::visit_entries`](crate::NestedPageTable::visit_entries) shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,8 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             visitor,
             result: ControlFlow::Continue(()),
         };
-        self.pass_over(self.root(), range, &mut visiting);
+        let table = self.root();
+        self.pass_over(&Part { table, range }, &mut visiting);
         visiting.result
     }
 

@@ -14,9 +14,9 @@ use crate::tree::recent::Recent;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Gather {
+    noted: u8,
     /// The directory and the flags of the last single page. Here, since no table is unlinked without a note.
     pub(crate) recent: Recent,
-    noted: u8,
     /// The changed ranges. Without the flag [`CHANGED`], it has one range, a placeholder, and does not ask for
     /// everything.
     request: Invalidation,
@@ -125,9 +125,20 @@ impl Gather {
         self.noted &= !PART;
     }
 
+    /// Adds entries that an operation took out: leaves of `level`, or tables where there is none. See
+    /// [`add_part`](Self::add_part).
+    #[inline(never)]
+    pub(crate) fn add_removed(&mut self, range: GuestPhysRange, level: Option<Level>) {
+        self.add_part(InvalidatedRange {
+            range,
+            level,
+            tables: level.is_none(),
+            change: Change::Removed,
+        });
+    }
+
     /// Adds one of the entries that an operation changes. They make up a single range: between them lie
     /// only holes, so that it is no less precise than a list.
-    #[inline(never)]
     pub(crate) fn add_part(&mut self, changed: InvalidatedRange) {
         let noted = self.noted;
         self.noted |= CHANGED | STORED | PART;

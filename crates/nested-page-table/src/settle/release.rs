@@ -12,11 +12,10 @@ use crate::contract::host::TableHost;
 use crate::contract::invalidation::{InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
-use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::settle::report::report_all;
-use crate::tree::pass::Next;
-use crate::tree::tables::{Table, Tables};
+use crate::tree::pass::{Found, Next};
+use crate::tree::tables::{Part, Table, Tables};
 
 /// Publishes stores, invalidates everything gathered in one batch, and only then sweeps what changed
 /// for retired entries: tables are given back. Where the invalidation fails, the batch stays pending.
@@ -120,13 +119,12 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
     // Nothing present is left in the root, so that a walk which begins before the invalidation has
     // completed finds nothing afterwards.
     for entry in tables.entries(root) {
-        let table = table_of(tables, root.level, entry.load());
-        let format = &tables.format;
-        let note = match table {
-            Some(address) => format.encode_note(Note::Table(address)),
-            None => format.absent(),
-        };
-        entry.store(note, Ordering::Relaxed);
+        match tables.decode(root.level, entry) {
+            Entry::Table(address) => tables.note_table(entry, address),
+            Entry::Leaf(_) => entry.store(tables.format.absent(), Ordering::Relaxed),
+            // The note of a table stays, which is still to be given back.
+            Entry::Absent => {}
+        }
     }
     tables.format.publish();
     if tables.host.invalidate(gather.everything()).is_err() {
@@ -144,8 +142,9 @@ pub(crate) unsafe fn release_tree<F: Format, H: TableHost>(
 /// Forgets the notes of tables in `range`, and gives the tables back. Entries of leaf tables, which never
 /// have such notes, are not looked at.
 fn sweep<F: Format, H: TableHost>(tables: &Tables<F, H>, range: GuestPhysRange) {
-    tables.pass(tables.root(), range, |seen| {
-        if let Some(Note::Table(address)) = tables.format.decode_note(seen.bits) {
+    let table = tables.root();
+    tables.pass(&Part { table, range }, |seen| {
+        if let Some(address) = tables.noted_table(seen.bits) {
             let absent = tables.format.absent();
             seen.entry.store(absent, Ordering::Relaxed);
             if let Some(table) = tables.child(seen.level, address) {
@@ -191,11 +190,8 @@ fn table_of<F: Format, H: TableHost>(
     level: Level,
     bits: u64,
 ) -> Option<HostPhysAddr> {
-    if let Entry::Table(address) = tables.format.decode_own(level, bits) {
-        return Some(address);
-    }
-    match tables.format.decode_note(bits) {
-        Some(Note::Table(address)) => Some(address),
-        _ => None,
+    match tables.find(level, bits) {
+        Found::Table(address) => Some(address),
+        _ => tables.noted_table(bits),
     }
 }

@@ -12,7 +12,7 @@ use crate::contract::note::Note;
 use crate::settle::gather::Gather;
 use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::retired::note_of;
-use crate::tree::tables::{Table, Tables};
+use crate::tree::tables::{Part, Tables};
 use crate::tree::words::Word;
 
 /// Calls `report` for each leaf that the changes in `gather` have removed and left a note of.
@@ -23,15 +23,14 @@ pub(crate) fn report_all<F: Format, H: TableHost>(
 ) {
     for changed in gather.ranges() {
         let top = tables.lowest_over(changed.range);
-        report_in(tables, top, changed.range, false, report);
+        report_in(tables, &top.part, false, report);
     }
 }
 
-/// Reports the notes in the part `range` of `table`, and every leaf if the table was unlinked.
+/// Reports the notes in `part`, and every leaf if the table was unlinked.
 fn report_in<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
-    table: Table,
-    range: GuestPhysRange,
+    part: &Part,
     unlinked: bool,
     report: &mut dyn FnMut(UnmappedLeaf),
 ) {
@@ -40,7 +39,7 @@ fn report_in<F: Format, H: TableHost>(
         unlinked,
         report,
     };
-    tables.pass_over(table, range, &mut reporting);
+    tables.pass_over(part, &mut reporting);
 }
 
 /// A report under way.
@@ -104,9 +103,10 @@ impl<F: Format, H: TableHost> Look for Reporting<'_, F, H> {
     fn at(&mut self, seen: &Seen<'_>) -> Next {
         let note = self.note(seen.level, seen.bits);
         if let Some(Note::Table(address)) = note
-            && let Some(child) = self.tables.child(seen.level, address)
+            && let Some(table) = self.tables.child(seen.level, address)
         {
-            report_in(self.tables, child, seen.span(), true, self.report);
+            let range = seen.span();
+            report_in(self.tables, &Part { table, range }, true, self.report);
         }
         self.report_leaf(seen.span(), seen.entry, note);
         Next::Into

@@ -8,7 +8,7 @@ use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
 use crate::tree::slots::slots;
-use crate::tree::tables::{Table, Tables};
+use crate::tree::tables::{Part, Tables};
 use crate::tree::words::Word;
 
 /// One entry on the way.
@@ -99,30 +99,22 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// Shows `look` the entries of `table` that `range` touches, in ascending order, and follows it
     /// into the tables below.
     #[inline]
-    pub(crate) fn pass(
-        &self,
-        table: Table,
-        range: GuestPhysRange,
-        mut look: impl FnMut(&Seen<'_>) -> Next,
-    ) {
-        self.pass_over(table, range, &mut look);
+    pub(crate) fn pass(&self, part: &Part, mut look: impl FnMut(&Seen<'_>) -> Next) {
+        self.pass_over(part, &mut look);
     }
 
     /// [`pass`](Self::pass), which shows entries that the range covers whole in runs first. Compiled once for all
     /// operations, since most of their cost is code. Returns whether it came to the end.
     #[inline(never)]
-    pub(crate) fn pass_over(
-        &self,
-        table: Table,
-        range: GuestPhysRange,
-        look: &mut dyn Look,
-    ) -> bool {
+    pub(crate) fn pass_over(&self, part: &Part, look: &mut dyn Look) -> bool {
+        let Part { table, range } = *part;
         let (level, entries) = (table.level, self.entries(table));
         let shift = self.geometry().shift(level);
         let mut slots = slots(shift, entries.len(), range);
         loop {
-            if let Some((start, indices)) = slots.whole() {
-                let entries = entries.get(indices).unwrap_or_default();
+            if let Some((start, first, count)) = slots.whole() {
+                let from_first = entries.get(first..).unwrap_or_default();
+                let entries = from_first.get(..count).unwrap_or(from_first);
                 let run = Run {
                     level,
                     entries,
@@ -149,10 +141,11 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             match (look.at(&seen), found) {
                 (Next::Stop, _) => return false,
                 (Next::Into, Found::Table(address)) => {
-                    if let Some(child) = self.child(level, address)
-                        && !self.pass_over(child, slot.portion, look)
-                    {
-                        return false;
+                    if let Some(table) = self.child(level, address) {
+                        let range = slot.portion;
+                        if !self.pass_over(&Part { table, range }, look) {
+                            return false;
+                        }
                     }
                 }
                 _ => {}

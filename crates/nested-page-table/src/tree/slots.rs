@@ -1,7 +1,5 @@
 //! Walking the entries of one table that a range touches.
 
-use core::ops::Range;
-
 use guest_addr::{GuestPhysAddr, GuestPhysRange};
 
 use crate::contract::geometry::Geometry;
@@ -38,10 +36,10 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// The first address and the indices of the entries at the beginning of which the range has the whole, if
-    /// there are such.
+    /// Of the entries at the beginning of which the range has the whole: the first address, the first index and
+    /// the number, if there are such.
     #[inline]
-    pub(crate) fn whole(&self) -> Option<(GuestPhysAddr, Range<usize>)> {
+    pub(crate) fn whole(&self) -> Option<(GuestPhysAddr, usize, usize)> {
         let rest = self.rest?;
         let start = rest.start().as_u64();
         // The range lies within what a table translates, so that it does not end at the last address.
@@ -50,18 +48,18 @@ impl Slots {
             return None;
         }
         let first = (start >> self.shift) as usize & self.index_mask;
-        Some((rest.start(), first..first + entries as usize))
+        Some((rest.start(), first, entries as usize))
     }
 
     /// Passes over `count` entries, of which the range has the whole.
     #[inline]
     pub(crate) fn pass_over(&mut self, count: usize) {
-        if count > 0 {
-            self.rest = self.rest.and_then(|rest| {
-                let start = rest.start().checked_add((count as u64) << self.shift)?;
-                GuestPhysRange::from_start_last(start, rest.last()).ok()
-            });
-        }
+        self.rest = self.rest.and_then(|rest| {
+            let passed = (count as u64) << self.shift;
+            // The range lies within what a table translates, so that this does not wrap.
+            let start = GuestPhysAddr::new(rest.start().as_u64().wrapping_add(passed));
+            GuestPhysRange::from_start_last(start, rest.last()).ok()
+        });
     }
 
     /// Passes over all entries that are left but the last one.

@@ -4,6 +4,8 @@
     reason = "turns the addresses of live tables into their entries"
 )]
 
+use core::sync::atomic::Ordering;
+
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
 use mapping_flags::{FlagsError, MappingFlags};
@@ -14,6 +16,7 @@ use crate::contract::geometry::Geometry;
 use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
+use crate::contract::note::Note;
 use crate::contract::policy::LeafPolicy;
 use crate::tree::pass::Found;
 use crate::tree::slots::span_of;
@@ -27,6 +30,21 @@ use crate::tree::words::{self, FRAME_WORDS, Word};
 pub(crate) struct Table {
     pub(crate) address: HostPhysAddr,
     pub(crate) level: Level,
+}
+
+/// A table, and the range that is asked for, which lies within what the table translates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) table: Table,
+    pub(crate) range: GuestPhysRange,
+}
+
+/// Where an operation begins. Not a tuple, which would be copied into its parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Top<'t> {
+    pub(crate) part: Part,
+    /// The entry of the table below which all of the range lies, if it is absent and the operation can end there.
+    pub(crate) absent: Option<&'t Word>,
 }
 
 /// A tree of tables and what is needed to read it.
@@ -177,29 +195,45 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         &entries[number as usize % FRAME_WORDS]
     }
 
+    /// Leaves in `entry` the note of the table at `address`, which it pointed to.
+    #[inline]
+    pub(crate) fn note_table(&self, entry: &Word, address: HostPhysAddr) {
+        let note = self.format.encode_note(Note::Table(address));
+        entry.store(note, Ordering::Relaxed);
+    }
+
+    /// The table of which `bits` are the note.
+    #[inline]
+    pub(crate) fn noted_table(&self, bits: u64) -> Option<HostPhysAddr> {
+        match self.format.decode_note(bits) {
+            Some(Note::Table(address)) => Some(address),
+            _ => None,
+        }
+    }
+
     /// The lowest table of which `range` is a part, and not all: where the range covers all that a
     /// table translates, the entry that points to the table is part of the matter.
-    pub(crate) fn lowest_over(&self, range: GuestPhysRange) -> Table {
-        self.lowest_for(range, Level::HIGHEST).0
+    pub(crate) fn lowest_over(&self, range: GuestPhysRange) -> Top<'_> {
+        self.lowest_for(range, Level::HIGHEST)
     }
 
     /// The table where a change of `range` to leaves of at most `largest` begins: the lowest of which the
     /// range is a part, and not all that a leaf could translate. Where it ends at an absent entry, below
     /// which all of the range lies, that too.
-    pub(crate) fn lowest_for(
-        &self,
-        range: GuestPhysRange,
-        largest: Level,
-    ) -> (Table, Option<&Word>) {
+    pub(crate) fn lowest_for(&self, range: GuestPhysRange, largest: Level) -> Top<'_> {
         let differing = range.start().as_u64() ^ range.last().as_u64();
         let is_block =
             range.start().as_u64() & differing == 0 && differing.wrapping_add(1) & differing == 0;
         let may_be_leaf = is_block && differing < self.geometry().entry_size(largest);
         // So that what could be a leaf is no part of its own entry.
         let extent = differing + u64::from(may_be_leaf);
+        let top = |table, absent| {
+            let part = Part { table, range };
+            Top { part, absent }
+        };
         let mut table = self.root();
         let Some(mut entry) = self.root_entry(table.level, range.start()) else {
-            return (table, None);
+            return top(table, None);
         };
         while extent >> table.level.shift() == 0 {
             match (self.find(table.level, entry.load()), table.level.below()) {
@@ -207,21 +241,19 @@ impl<F: Format, H: TableHost> Tables<F, H> {
                     table = Table { address, level };
                     entry = self.entry_in_frame(address, level, range.start());
                 }
-                (Found::Absent, _) => return (table, Some(entry)),
+                (Found::Absent, _) => return top(table, Some(entry)),
                 _ => break,
             }
         }
-        (table, None)
+        top(table, None)
     }
 
     /// Whether a leaf can have `flags`.
-    #[inline(never)]
     pub(crate) fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
         self.format.check_flags(flags)
     }
 
     /// All bits but the address of a leaf at `level` with `flags`.
-    #[inline(never)]
     pub(crate) fn leaf_attributes(&self, level: Level, flags: MappingFlags) -> u64 {
         self.format.leaf_attributes(level, flags)
     }

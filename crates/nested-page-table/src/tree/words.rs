@@ -186,7 +186,7 @@ const MEMSET_WORDS: usize = if cfg!(target_os = "none") {
     192
 };
 
-/// Fills `words` with `absent`, what an absent entry contains.
+/// Fills `words` with `absent`, what an absent entry contains. Compiled once: a call costs little beside the words.
 #[inline(never)]
 pub(crate) fn clear(words: &mut [u64], absent: u64) {
     if absent != 0 {
@@ -204,19 +204,16 @@ pub(crate) fn clear(words: &mut [u64], absent: u64) {
     }
 }
 
-#[inline(never)]
 fn fill(words: &mut [u64], absent: u64) {
     words.fill(absent);
 }
 
-#[inline(never)]
 fn clear_by_parts(words: &mut [u64]) {
     words
         .chunks_mut(MEMSET_WORDS)
         .for_each(|chunk| chunk.fill(0));
 }
 
-#[inline(never)]
 fn clear_by_loop(words: &mut [u64]) {
     // A compiler that knows the zero calls `memset`.
     words.fill(hint::black_box(0));
