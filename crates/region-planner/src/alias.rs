@@ -51,6 +51,14 @@ pub(crate) fn find<'a>(plan: &Plan<'_, 'a>, errors: &mut Vec<PlanError<'a>>) -> 
         Some(Use::new(mapping.guest(), mapping.class(), index))
     });
     let mut aliases = Vec::new();
+    // Most plans need no sort: their host memory ascends with the guest addresses.
+    if used
+        .clone()
+        .map(|used| used.host)
+        .is_sorted_by(|one, next| one.end <= next.start)
+    {
+        return aliases;
+    }
     let mapping = |index: u32| plan.mapping(index);
     for (first, second, host) in pairs(used.collect()) {
         let (one, other) = (mapping(first.index), mapping(second.index));

@@ -95,7 +95,9 @@ impl Action for Permit {
 /// The second half: changes permissions, up to a leaf that could not be split.
 struct Protecting<'o, 'a, F: Format, H: TableHost> {
     operation: &'o mut Operation<'a, F, H, Permit>,
-    rewrite: Rewrite<'a, F>,
+    /// Two, so that what was learned from the pages of one table holds for the next.
+    pages: Rewrite<'a, F>,
+    blocks: Rewrite<'a, F>,
     result: Result<(), InvalidationFailed>,
 }
 
@@ -109,10 +111,14 @@ impl<F: Format, H: TableHost> Look for Protecting<'_, '_, F, H> {
         if run.level > largest {
             return 0;
         }
-        if run.level != self.rewrite.level {
-            self.rewrite = Rewrite::new(&tables.format, run.level, permissions);
+        let rewrite = match run.level {
+            Level::PAGE_4K => &mut self.pages,
+            _ => &mut self.blocks,
+        };
+        if run.level != rewrite.level {
+            *rewrite = Rewrite::new(&tables.format, run.level, permissions);
         }
-        let (count, rewritten) = self.rewrite.leading(run.entries);
+        let (count, rewritten) = rewrite.leading(run.entries);
         if let Some(rewritten) = rewritten {
             let range = run.span(rewritten.first, rewritten.last);
             self.operation
@@ -141,10 +147,12 @@ impl<F: Format, H: TableHost> Operation<'_, F, H, Permit> {
     /// Changes the permissions in `top`, up to a leaf that could not be split.
     fn protect(&mut self, top: &Part) -> Result<(), InvalidationFailed> {
         let tables = self.tables();
-        let rewrite = Rewrite::new(&tables.format, top.table.level, self.action.permissions);
+        let permissions = self.action.permissions;
+        let rewrite = |level| Rewrite::new(&tables.format, level, permissions);
         let mut protecting = Protecting {
             operation: self,
-            rewrite,
+            pages: rewrite(Level::PAGE_4K),
+            blocks: rewrite(top.table.level),
             result: Ok(()),
         };
         tables.pass_over(top, &mut protecting);

@@ -14,8 +14,8 @@ use crate::contract::invalidation::Change;
 use crate::contract::level::Level;
 use crate::tree::words::{self, Word};
 
-/// Entries that are compared at once: a cache line.
-const CHUNK: usize = 8;
+/// Entries that are compared at once: two cache lines.
+const CHUNK: usize = 16;
 
 /// Gives leaves of one level the permissions `flags`.
 ///
@@ -65,17 +65,15 @@ impl<'f, F: Format> Rewrite<'f, F> {
     pub(crate) fn leading(&mut self, words: &[Word]) -> (usize, Option<Rewritten>) {
         let two_writers = self.format.rules().hardware_writes_entries;
         let (mut count, mut rewritten) = (0, None);
-        while let Some([word, rest @ ..]) = words.get(count..) {
+        while let Some(rest @ [word, ..]) = words.get(count..) {
             let old = word.load();
             if old & self.attribute_bits != self.attributes && !self.learn(old) {
                 break;
             }
             let alike = match two_writers {
                 true => self.one_of_two_writers(word),
-                false => {
-                    self.flip(word);
-                    1 + self.flip_alike(rest)
-                }
+                // From the first entry on: chunks of a table are then aligned to cache lines.
+                false => self.flip_alike(rest),
             };
             if let Some(change) = self.change {
                 note(&mut rewritten, count, alike, change);
@@ -108,14 +106,6 @@ impl<'f, F: Format> Rewrite<'f, F> {
             word.update(|bits| self.format.with_permissions(self.level, bits, self.flags));
         }
         1
-    }
-
-    /// Rewrites an entry with the attributes of the last leaf.
-    #[inline]
-    fn flip(&self, word: &Word) {
-        if self.flipped != 0 {
-            word.store(word.load() ^ self.flipped, Ordering::Relaxed);
-        }
     }
 
     /// Rewrites the entries at the beginning of `words` that have the attributes of the last leaf, and returns
