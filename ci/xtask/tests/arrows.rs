@@ -57,6 +57,7 @@ const LIBRARIES: &[Row] = &[
         &["spin"],
     )
     .or_by_feature(&["axerrno", "log", "page_table_multiarch"]),
+    row("host-services", BACKEND, &[]),
     row(
         "simulated-host",
         &[
@@ -82,6 +83,7 @@ const LIBRARIES: &[Row] = &[
             "nested-paging-aarch64",
             "nested-paging-x86-64",
             "guest-vm",
+            "host-services",
             "simulated-host",
         ],
         &["cfg-if"],

@@ -16,6 +16,7 @@ const TREES: &[(&str, &[&str])] = &[
     ("nested-paging-riscv64", &["arrayvec", "bitflags"]),
     ("nested-paging-aarch64", &["arrayvec", "bitflags"]),
     ("nested-paging-x86-64", &["arrayvec", "bitflags"]),
+    ("host-services", &["arrayvec", "bitflags"]),
     ("region-planner", &["bitflags"]),
     ("device-tree-regions", &[]),
     ("reference-mmu", &[]),

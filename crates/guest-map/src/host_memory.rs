@@ -2,7 +2,8 @@
 
 use device_tree_regions::{DeviceTree, Finding, MemoryUse, Property, Selection};
 use guest_addr::HostPhysRange;
-use region_planner::{HostMap, HostUse, Origin, Region, RegionKind};
+use host_services::{HostMap, HostUse};
+use region_planner::{Origin, Region, RegionKind};
 
 use crate::config::Place;
 use crate::describe::Entry;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use device_tree_regions::{DeviceTree, Finding, MemoryUse, Property, Selection};
 use guest_addr::HostPhysRange;
-use region_planner::{HostMap, HostUse};
+use host_services::{HostMap, HostUse};
 
 use crate::problem::Failure;
 use crate::report::size::size;

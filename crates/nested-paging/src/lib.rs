@@ -17,6 +17,7 @@
 pub use device_tree_regions;
 pub use guest_addr;
 pub use guest_vm;
+pub use host_services;
 pub use mapping_flags;
 pub use nested_page_table;
 pub use region_planner;
@@ -33,6 +34,9 @@ pub use nested_paging_x86_64 as x86_64;
 // Whole, so that no type which a signature names is missing here.
 pub use guest_addr::*;
 pub use guest_vm::*;
+pub use host_services::{
+    FaultSource, GuestFault, HostMap, HostUse, NoGuestFault, Vmid, VmidError, Vmids,
+};
 pub use mapping_flags::*;
 pub use nested_page_table::*;
 pub use region_planner::{Origin, OverlapReason, PlanError};

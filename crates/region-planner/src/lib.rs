@@ -14,7 +14,6 @@ mod class;
 mod conflicts;
 mod crossing;
 mod error;
-mod host_map;
 mod leaves;
 mod mapping;
 mod owned;
@@ -27,7 +26,6 @@ mod table_count;
 mod warning;
 
 pub use error::{OverlapReason, PlanError};
-pub use host_map::{HostMap, HostUse};
 pub use leaves::{Extent, LeafCounts};
 pub use mapping::Mapping;
 pub use plan::{Plan, plan};

@@ -26,7 +26,7 @@ const USES: usize = 4;
 ///
 /// ```
 /// use guest_addr::{HostPhysAddr, HostPhysRange};
-/// use region_planner::{HostMap, HostUse};
+/// use host_services::{HostMap, HostUse};
 ///
 /// let range = |start, size| HostPhysRange::from_start_size(HostPhysAddr::new(start), size).unwrap();
 /// let map: HostMap = [

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use guest_addr::{HostPhysAddr, HostPhysRange};
+use host_services::{HostMap, HostUse};
 use proptest::prelude::*;
-use region_planner::{HostMap, HostUse};
 
 const USES: [HostUse; 4] = [
     HostUse::Ram,
