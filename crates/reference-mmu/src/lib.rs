@@ -5,6 +5,7 @@
 
 pub mod aarch64;
 pub mod ept;
+pub mod npt;
 pub mod riscv;
 
 mod access;

@@ -47,7 +47,7 @@ pub(crate) struct Table<I> {
     pub(crate) level: u8,
     pub(crate) index_bits: u32,
     pub(crate) start: u64,
-    /// What the levels above leave behind: on EPT their permissions.
+    /// What the levels above leave behind: on x86 their permissions.
     pub(crate) inherited: I,
 }
 

@@ -7,7 +7,7 @@ use guest_addr::{GuestPhysAddr, HostPhysAddr};
 
 use crate::access::Permissions;
 
-/// The most entries that any walk reads: Sv57x4 and 5-level EPT.
+/// The most entries that any walk reads: Sv57x4, and EPT or NPT with five levels.
 pub const MAX_STEPS: usize = 5;
 
 /// One walk: the outcome, and the entries in the order in which they were read.

@@ -14,7 +14,7 @@ use guest_addr::HostPhysAddr;
 use proptest::prelude::*;
 use reference_mmu::{
     Access, MAX_STEPS, MemoryKind, NestedMmu, PhysicalMemory, Region, Translation, aarch64, ept,
-    riscv,
+    npt, riscv,
 };
 
 /// The tables of a random memory lie here, the root first.
@@ -133,6 +133,37 @@ impl Subject for ept::Ept {
     ) -> bool {
         match (listed, why) {
             (Ok(leaf), Some(ept::Why::Permission)) => !leaf.permissions.allow(access),
+            (Ok(leaf), None) => leaf.permissions.allow(access),
+            (Err(listed), Some(why)) => listed == why,
+            _ => false,
+        }
+    }
+}
+
+impl Subject for npt::Npt {
+    fn pointer(table: u64) -> u64 {
+        table | 7
+    }
+
+    fn leaf(address: u64, noise: u64) -> u64 {
+        address | 5 | noise & (1 << 63 | 0x16fa)
+    }
+
+    fn why(fault: &npt::Fault) -> npt::Why {
+        fault.why
+    }
+
+    fn is_absent(why: npt::Why) -> bool {
+        why == npt::Why::NotPresent
+    }
+
+    fn agree(
+        listed: Result<Translation<npt::Attributes>, npt::Why>,
+        access: Access,
+        why: Option<npt::Why>,
+    ) -> bool {
+        match (listed, why) {
+            (Ok(leaf), Some(npt::Why::Permission)) => !leaf.permissions.allow(access),
             (Ok(leaf), None) => leaf.permissions.allow(access),
             (Err(listed), Some(why)) => listed == why,
             _ => false,
@@ -376,6 +407,26 @@ fn any_ept() -> impl Strategy<Value = ept::Ept> {
     })
 }
 
+fn npt_features() -> impl Strategy<Value = npt::Features> {
+    let pats = [npt::Features::RESET_PAT, 0x0106_0504_0007_0106, 0x0002];
+    let pat = prop::sample::select(pats.to_vec());
+    let flags = any::<[bool; 3]>();
+    (flags, 30..54_u8, pat).prop_map(|(flags, max_phys_addr, pat)| npt::Features {
+        max_phys_addr,
+        five_levels: flags[0],
+        no_execute: flags[1],
+        page_1g: flags[2],
+        pat,
+    })
+}
+
+fn any_npt() -> impl Strategy<Value = npt::Npt> {
+    let low = prop::sample::select(vec![0_u64, 0x18]);
+    (low, npt_features()).prop_filter_map("refused", |(low, features)| {
+        npt::Npt::new(POOL | low, features).ok()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -401,19 +452,28 @@ proptest! {
     }
 
     #[test]
+    fn npt_enumeration_agrees_with_walks(
+        mmu in any_npt(), entries in entries(), addresses in any::<[u64; 8]>(),
+    ) {
+        enumeration_agrees(&mmu, &memory::<npt::Npt>(&entries), &addresses);
+    }
+
+    #[test]
     fn arbitrary_memory_never_panics(
-        g_stage in g_stage(), stage2 in stage2(), ept in any_ept(),
+        g_stage in g_stage(), stage2 in stage2(), ept in any_ept(), npt in any_npt(),
         seed in any::<u64>(), address in any::<u64>(),
     ) {
         noise_never_panics(&g_stage, seed, address);
         noise_never_panics(&stage2, seed, address);
         noise_never_panics(&ept, seed, address);
+        noise_never_panics(&npt, seed, address);
     }
 
     #[test]
     fn arbitrary_registers_never_panic(
         registers in any::<[u64; 2]>(), shift in 0..64_u32, address in any::<u64>(),
         riscv in riscv_features(), aarch64 in aarch64_features(), ept in ept_features(),
+        npt in npt_features(),
     ) {
         let low = registers[1] >> shift;
         for register in [low, low | 1 << 31, low | 8 << 60, (low & !0xffff) | 0x1e] {
@@ -426,6 +486,9 @@ proptest! {
                 }
             }
             if let Ok(mmu) = ept::Ept::new(register, ept) {
+                noise_never_panics(&mmu, 1, address);
+            }
+            if let Ok(mmu) = npt::Npt::new(register & !0xfff, npt) {
                 noise_never_panics(&mmu, 1, address);
             }
         }
