@@ -37,6 +37,20 @@ pub enum TlbInstruction {
     },
     /// Intel INVVPID. It spares guest-physical mappings, whatever its operands.
     Invvpid,
+    /// AMD VMRUN, after an exit if a guest runs on this CPU.
+    Vmrun {
+        /// The VMCB's ASID.
+        asid: u32,
+        /// The VMCB's TLB_CONTROL: 0 does nothing, 1 flushes everything, 3 this ASID, 7 what is not global of it.
+        tlb_control: u8,
+    },
+    /// AMD INVLPGA: one page of the address space that the guest's own tables make.
+    Invlpga {
+        /// A guest-virtual address.
+        address: u64,
+        /// An ASID.
+        asid: u32,
+    },
 }
 
 /// The TLBI operations that concern stage 2 at EL1&0 (Arm DDI 0487, "TLB maintenance

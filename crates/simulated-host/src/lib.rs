@@ -25,6 +25,6 @@ pub use host::SimulatedHost;
 pub use instruction::{Dsb, TlbInstruction, Tlbi};
 pub use machine::{Access, Machine};
 pub use memory::SparseMemory;
-pub use tlb::{Cache, EptTlb, Kept, RiscvTlb, Rules, Stage2Tlb, Tag, TlbModel};
+pub use tlb::{Cache, EptTlb, Kept, NptTlb, RiscvTlb, Rules, Stage2Tlb, Tag, TlbModel};
 pub use violation::{Source, Violation, Violations};
 pub use walk::{Outcome, Permissions, Step, Translation, Walk, Walker};

@@ -98,7 +98,7 @@ impl Walk {
     /// The most entries that a walk reads: no architecture has more levels.
     pub const MAX_STEPS: usize = 5;
 
-    /// A walk from the table that `root_register` (hgatp, VTTBR_EL2, EPTP) selects. The last of
+    /// A walk from the table that `root_register` (hgatp, VTTBR_EL2, EPTP, N_CR3) selects. The last of
     /// `steps` decides about the `size` bytes around `gpa`, a power of two; the ones before it are
     /// table entries. Steps past [`MAX_STEPS`](Self::MAX_STEPS) are dropped.
     #[must_use]

@@ -2,6 +2,7 @@
 
 mod cache;
 mod ept;
+mod npt;
 mod riscv;
 mod stage2;
 
@@ -10,6 +11,7 @@ use std::fmt::Debug;
 pub use cache::{Cache, Kept};
 pub(crate) use cache::{CachedWalk, Region};
 pub use ept::EptTlb;
+pub use npt::NptTlb;
 pub use riscv::RiscvTlb;
 pub use stage2::Stage2Tlb;
 
@@ -18,7 +20,8 @@ use crate::memory::SparseMemory;
 use crate::violation::Violation;
 use crate::walk::Outcome;
 
-/// What cached entries are tagged with: the VMID of hgatp, that of VTTBR_EL2, or the EPTP's root.
+/// What cached entries are tagged with: the VMID of hgatp, that of VTTBR_EL2, the EPTP's root, or
+/// the ASID of a VMCB.
 pub type Tag = u64;
 
 /// How an architecture differs from the others in what is a mistake.

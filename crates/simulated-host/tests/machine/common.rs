@@ -4,9 +4,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
-use reference_mmu::{Access, GuestMode, NestedMmu, PhysicalMemory, aarch64, ept, riscv};
+use reference_mmu::{Access, GuestMode, NestedMmu, PhysicalMemory, aarch64, ept, npt, riscv};
 use simulated_host::{
-    Dsb, EptTlb, Machine, Outcome, Permissions, RiscvTlb, SparseMemory, Stage2Tlb, Step,
+    Dsb, EptTlb, Machine, NptTlb, Outcome, Permissions, RiscvTlb, SparseMemory, Stage2Tlb, Step,
     TlbInstruction, TlbModel, Tlbi, Translation, Violation, Violations, Walk, Walker,
 };
 
@@ -115,15 +115,25 @@ pub(crate) enum Arch {
     Aarch64,
     /// Four levels.
     Ept,
+    /// Four levels.
+    Npt,
 }
 
-pub(crate) const ARCHES: [Arch; 3] = [Arch::Riscv, Arch::Aarch64, Arch::Ept];
+pub(crate) const ARCHES: [Arch; 4] = [Arch::Riscv, Arch::Aarch64, Arch::Ept, Arch::Npt];
 
 /// Permissions of leaves that the tests write.
 pub(crate) const R: u64 = 1;
 pub(crate) const RW: u64 = 3;
 
+/// The ASID of every VMCB, unless a test has a model of its own.
+pub(crate) const ASID: u32 = 3;
+
 impl Arch {
+    /// Each CPU invalidates for itself, and forgets what it faults for.
+    pub(crate) fn is_x86(self) -> bool {
+        matches!(self, Self::Ept | Self::Npt)
+    }
+
     pub(crate) fn walker(self) -> Box<dyn Walker> {
         match self {
             Self::Riscv => Box::new(Adapted {
@@ -150,6 +160,14 @@ impl Arch {
                 is_absent: |fault| fault.why == ept::Why::NotPresent,
                 is_permission: |fault| fault.why == ept::Why::Permission,
             }),
+            Self::Npt => Box::new(Adapted {
+                input_bits: 48,
+                lowest_level: LevelOrder::Up(1),
+                new: |n_cr3| npt::Npt::new(n_cr3, npt_features()).ok(),
+                memory_type: |attributes| u64::from(attributes.memory_type),
+                is_absent: |fault| fault.why == npt::Why::NotPresent,
+                is_permission: |fault| fault.why == npt::Why::Permission,
+            }),
         }
     }
 
@@ -158,6 +176,7 @@ impl Arch {
             Self::Riscv => Box::new(RiscvTlb::new(cpus, 14, false)),
             Self::Aarch64 => Box::new(Stage2Tlb::new(cpus, 16)),
             Self::Ept => Box::new(EptTlb::new(cpus)),
+            Self::Npt => Box::new(NptTlb::new(cpus, |_| ASID)),
         }
     }
 
@@ -166,6 +185,7 @@ impl Arch {
             Self::Riscv => 8 << 60 | vmid << 44 | root >> 12,
             Self::Aarch64 => vmid << 48 | root,
             Self::Ept => root | 3 << 3 | 6,
+            Self::Npt => root,
         }
     }
 
@@ -173,7 +193,7 @@ impl Arch {
         match self {
             Self::Riscv => table >> 2 | 1,
             Self::Aarch64 => table | 3,
-            Self::Ept => table | 7,
+            Self::Ept | Self::Npt => table | 7,
         }
     }
 
@@ -186,6 +206,8 @@ impl Arch {
                 address | kind | 0xf << 2 | access << 6 | 0x7 << 8 | 1 << 54
             }
             Self::Ept => address | access | 6 << 3 | u64::from(level > 0) << 7,
+            // Present, user, and what is readable can be executed.
+            Self::Npt => address | access | 5 | u64::from(level > 0) << 7,
         }
     }
 
@@ -195,6 +217,7 @@ impl Arch {
             Self::Riscv => leaf | 1 << 61,
             Self::Aarch64 => leaf & !(0xf << 2) | 0x5 << 2,
             Self::Ept => leaf & !(7 << 3),
+            Self::Npt => leaf | 3 << 3,
         }
     }
 
@@ -209,6 +232,10 @@ impl Arch {
             Self::Ept => vec![TlbInstruction::Invept {
                 kind: 1,
                 descriptor: [register, 0],
+            }],
+            Self::Npt => vec![TlbInstruction::Vmrun {
+                asid: ASID,
+                tlb_control: 3,
             }],
         }
     }
@@ -250,6 +277,16 @@ fn aarch64_features() -> aarch64::Features {
     }
 }
 
+fn npt_features() -> npt::Features {
+    npt::Features {
+        max_phys_addr: 48,
+        five_levels: false,
+        no_execute: true,
+        page_1g: true,
+        pat: npt::Features::RESET_PAT,
+    }
+}
+
 fn ept_features() -> ept::Features {
     ept::Features {
         max_phys_addr: 48,
@@ -265,7 +302,7 @@ fn ept_features() -> ept::Features {
 
 pub(crate) const ROOT: u64 = 0x10_0000;
 pub(crate) const OTHER_ROOT: u64 = 0x11_0000;
-/// Tables that tests may use, for the levels 2, 1 and 0 (level 2 is the root on two of the three).
+/// Tables that tests may use, for the levels 2, 1 and 0 (level 2 is the root but on x86).
 pub(crate) const TABLE_2: u64 = 0x20_2000;
 pub(crate) const TABLE_1: u64 = 0x20_1000;
 pub(crate) const TABLE_0: u64 = 0x20_0000;
@@ -316,7 +353,7 @@ impl Rig {
 
     /// Links the tables below `root`.
     pub(crate) fn link(&self, root: u64) {
-        if self.arch == Arch::Ept {
+        if self.arch.is_x86() {
             self.set(root, self.arch.pointer(TABLE_2));
             self.set(TABLE_2, self.arch.pointer(TABLE_1));
         } else {
@@ -327,11 +364,7 @@ impl Rig {
 
     /// Where the entry of level 2 for [`GPA`] stands.
     pub(crate) fn level_2(&self) -> u64 {
-        if self.arch == Arch::Ept {
-            TABLE_2
-        } else {
-            ROOT
-        }
+        if self.arch.is_x86() { TABLE_2 } else { ROOT }
     }
 
     pub(crate) fn set(&self, address: u64, value: u64) {

@@ -5,7 +5,7 @@ use guest_vm::VmHal;
 use nested_page_table::{AddressSpaceId, HostFrames, Invalidation, Scope, TableHost};
 use simulated_host::{Event, Placement, SimulatedHost, Violation};
 
-use crate::common::{Arch, RW, names};
+use crate::common::{ARCHES, Arch, RW, names};
 
 fn host(arch: Arch) -> SimulatedHost {
     let convert = move |request: &Invalidation| arch.forget(request.space().root_register);
@@ -29,7 +29,7 @@ fn unmapped(host: &SimulatedHost, arch: Arch) -> u64 {
     let register = arch.register(root.as_u64(), 1);
     let leaf = arch.leaf(2, 1 << 30, RW);
     let mut entry = root;
-    if arch == Arch::Ept {
+    if arch.is_x86() {
         entry = frames.alloc_zeroed(1, 0x1000).unwrap();
         assert!(host.memory().write(root, arch.pointer(entry.as_u64())));
     }
@@ -53,7 +53,7 @@ fn request(register: u64, scope: Scope) -> Invalidation {
 
 #[test]
 fn requests_reach_the_cpus_that_they_address() {
-    for arch in [Arch::Riscv, Arch::Aarch64, Arch::Ept] {
+    for arch in ARCHES {
         let host = host(arch);
         let register = unmapped(&host, arch);
         let local = request(register, Scope::Local);
@@ -72,7 +72,7 @@ fn requests_reach_the_cpus_that_they_address() {
 
 #[test]
 fn sabotage_is_noticed() {
-    for arch in [Arch::Riscv, Arch::Aarch64, Arch::Ept] {
+    for arch in ARCHES {
         let host = host(arch);
         let register = unmapped(&host, arch);
         host.sabotage(|_, instructions| instructions.clear());

@@ -6,6 +6,7 @@ mod common;
 mod ept;
 mod frames;
 mod host;
+mod npt;
 mod property;
 mod riscv;
 mod stage2;

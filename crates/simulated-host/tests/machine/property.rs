@@ -128,7 +128,7 @@ proptest! {
     /// any more, is reported.
     #[test]
     fn what_was_seen_and_is_no_more_is_stale(steps in vec(step(), 1..40)) {
-        for arch in [Arch::Riscv, Arch::Ept] {
+        for arch in [Arch::Riscv, Arch::Ept, Arch::Npt] {
             let rig = Rig::new(arch);
             let mut remembered: BTreeSet<Seen> = BTreeSet::new();
             for &step in &steps {

@@ -43,7 +43,7 @@ fn a_permission_taken_away_is_stale() {
 
 #[test]
 fn another_address_is_stale() {
-    for arch in [Arch::Riscv, Arch::Ept] {
+    for arch in [Arch::Riscv, Arch::Ept, Arch::Npt] {
         stale_until_forgotten(arch, "Stale", |rig| {
             rig.set_page(arch.leaf(0, DATA + 0x1000, RW));
         });
@@ -52,7 +52,7 @@ fn another_address_is_stale() {
 
 #[test]
 fn another_memory_type_is_stale() {
-    for arch in [Arch::Riscv, Arch::Ept] {
+    for arch in [Arch::Riscv, Arch::Ept, Arch::Npt] {
         stale_until_forgotten(arch, "Stale", |rig| {
             rig.set_page(arch.uncached(rig.page(RW)));
         });
@@ -79,7 +79,7 @@ fn an_unmapped_block_is_stale_all_over() {
 
 #[test]
 fn both_cpus_are_compared() {
-    for arch in [Arch::Riscv, Arch::Ept] {
+    for arch in [Arch::Riscv, Arch::Ept, Arch::Npt] {
         let rig = Rig::new(arch);
         rig.touch();
         rig.set_page(0);
@@ -109,6 +109,7 @@ fn a_fresh_mapping() {
         (Arch::Riscv, vec!["Spurious"]),
         (Arch::Aarch64, vec![]),
         (Arch::Ept, vec![]),
+        (Arch::Npt, vec![]),
     ];
     for (arch, expected) in expected {
         let rig = Rig::new(arch);
@@ -130,18 +131,23 @@ fn a_fresh_mapping() {
 #[test]
 fn a_raised_permission() {
     let gpa = GuestPhysAddr::new(GPA);
-    for (arch, attempts) in [(Arch::Riscv, 3), (Arch::Aarch64, 3), (Arch::Ept, 1)] {
+    for (arch, attempts) in [
+        (Arch::Riscv, 3),
+        (Arch::Aarch64, 3),
+        (Arch::Ept, 1),
+        (Arch::Npt, 1),
+    ] {
         let rig = Rig::new(arch);
         rig.set_page(rig.page(R));
         rig.touch();
         rig.set_page(rig.page(RW));
         let found = names(&rig.check());
-        assert_eq!(found.is_empty(), arch == Arch::Ept, "{arch:?}: {found:?}");
+        assert_eq!(found.is_empty(), arch.is_x86(), "{arch:?}: {found:?}");
         let write = || rig.machine.access(0, rig.register, gpa, Permissions::WRITE);
         for _ in 0..attempts {
             assert_eq!(write(), Access::Fault, "{arch:?}");
         }
-        if arch != Arch::Ept {
+        if !arch.is_x86() {
             rig.forget();
         }
         assert_eq!(
@@ -274,7 +280,7 @@ fn a_recycled_address_space_id() {
         assert_eq!(names(&rig.check()), ["Stale"], "{arch:?}");
         rig.forget();
         rig.assert_clean();
-        if arch != Arch::Ept {
+        if !arch.is_x86() {
             rig.machine
                 .touch(0, arch.register(OTHER_ROOT, 4), GuestPhysAddr::new(0));
             rig.assert_clean();
@@ -296,6 +302,7 @@ fn a_foreign_instruction_is_refused() {
         (Arch::Riscv, invept),
         (Arch::Aarch64, invept),
         (Arch::Ept, hfence),
+        (Arch::Npt, invept),
     ] {
         let rig = Rig::new(arch);
         rig.run(&[foreign]);
