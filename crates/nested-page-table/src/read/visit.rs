@@ -78,7 +78,8 @@ impl<F: Format, H: TableHost, V: FnMut(VisitedEntry) -> ControlFlow<B>, B> Look
             if self.result.is_break() {
                 break;
             }
-            let bits = entry.load();
+            // Acquire: the visitor may read the memory that the leaf leads to.
+            let bits = entry.load_acquire();
             match self.tables.find(run.level, bits) {
                 Found::Absent => {}
                 Found::Leaf => self.show(run.span(count, count), run.level, bits),

@@ -128,7 +128,9 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             let Some(entry) = entries.get(slot.index) else {
                 continue;
             };
-            let bits = entry.load();
+            // Acquire, since a visit through a shared reference follows the word into a table that another CPU may
+            // just have linked. One instruction in one place, whoever passes.
+            let bits = entry.load_acquire();
             let found = self.find(level, bits);
             let seen = Seen {
                 level,

@@ -129,17 +129,15 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         // A copy, which no load of an entry keeps from staying in registers.
         let format = self.format;
         let mut level = root;
-        let mut bits = self.root_entry(root, address)?.load();
-        while let Some(below) = level.below() {
-            let found = format.decode_own(level, bits);
-            let Entry::Table(table) = found else {
+        let mut entry = self.root_entry(root, address)?;
+        loop {
+            let found = format.decode_own(level, entry.load_acquire());
+            let (Some(below), Entry::Table(table)) = (level.below(), found) else {
                 return look(level, found);
             };
             level = below;
-            let entry = self.entry_in_frame(table, level, address);
-            bits = entry.load();
+            entry = self.entry_in_frame(table, level, address);
         }
-        look(level, format.decode_own(level, bits))
     }
 
     /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
@@ -168,7 +166,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
     /// the input width.
     #[inline]
-    fn root_entry(&self, root: Level, address: GuestPhysAddr) -> Option<&Word> {
+    pub(crate) fn root_entry(&self, root: Level, address: GuestPhysAddr) -> Option<&Word> {
         let geometry = self.geometry();
         // SAFETY: as for `entries`.
         let entries = unsafe { words::live(self.frames(), self.root, geometry.root_entries()) };
@@ -284,12 +282,12 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     fn last_entry(&self, root: Level, address: GuestPhysAddr) -> Option<(Level, u64)> {
         let format = self.format;
         let mut level = root;
-        let mut bits = self.root_entry(root, address)?.load();
+        let mut bits = self.root_entry(root, address)?.load_acquire();
         while let Some(below) = level.below()
             && let Entry::Table(table) = format.decode_own(level, bits)
         {
             level = below;
-            bits = self.entry_in_frame(table, level, address).load();
+            bits = self.entry_in_frame(table, level, address).load_acquire();
         }
         Some((level, bits))
     }

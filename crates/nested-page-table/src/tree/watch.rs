@@ -15,10 +15,12 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 /// What is about to happen to a word, or between words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// A word of a live table is read, atomically and relaxed.
+    /// A word of a live table is read, atomically.
     Load {
         /// Where the word is.
         word: *const u64,
+        /// How the load is ordered.
+        order: Ordering,
     },
     /// A word of a live table is read by a plain load, which nobody's store may meet.
     PlainLoad {
@@ -51,7 +53,7 @@ pub enum Access {
         expected: u64,
         /// What is written then.
         value: u64,
-        /// How the exchange is ordered when it succeeds.
+        /// How the exchange is ordered when it succeeds. When it fails, it is at most an acquire load.
         order: Ordering,
     },
     /// What this CPU stored so far becomes visible before what it stores from now on: a release fence.

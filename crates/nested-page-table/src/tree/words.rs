@@ -21,21 +21,47 @@ use crate::tree::watch::{Access, notify};
 /// The entries of a table of one frame.
 pub(crate) const FRAME_WORDS: usize = 512;
 
+/// Whether a compare-exchange wrote its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// The entry contains the new word.
+    Done,
+    /// Another CPU, or the hardware, changed the entry first. This CPU wrote nothing.
+    Lost,
+}
+
 /// An entry of a live table: one that page walkers may read, and change, at any time.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Word(AtomicU64);
 
 impl Word {
-    /// What stands in the entry.
+    /// The word in the entry, loaded relaxed.
     ///
-    /// Relaxed: whoever reads has a reference to the table, and what its tables hold was written before that,
-    /// so that the reader sees it. Readers beside a writer would need more.
+    /// This is enough where nobody else links tables meanwhile: under a mutable reference, whose owner sees everything
+    /// that was written before it got the reference. It is also enough where the word is not followed.
     #[inline]
     pub(crate) fn load(&self) -> u64 {
+        self.load_ordered(Ordering::Relaxed)
+    }
+
+    /// The word in the entry, loaded with acquire: what the CPU that stored it had written before is visible to this
+    /// CPU afterwards. So a table that another CPU has just linked is complete here, and so is the memory of a page.
+    ///
+    /// Every walk through a shared reference follows words that it loaded in this way.
+    #[inline]
+    pub(crate) fn load_acquire(&self) -> u64 {
+        self.load_ordered(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn load_ordered(&self, order: Ordering) -> u64 {
         #[cfg(feature = "watch")]
-        notify(&Access::Load { word: self.place() });
-        self.0.load(Ordering::Relaxed)
+        notify(&Access::Load {
+            word: self.place(),
+            order,
+        });
+        self.0.load(order)
     }
 
     /// Writes `value` to the entry.
@@ -62,6 +88,28 @@ impl Word {
             order,
         });
         self.0.swap(value, order)
+    }
+
+    /// Writes `value` to the entry if `expected` stands there. Returns whether it did.
+    ///
+    /// A release if it did: what this CPU wrote before is visible to whoever follows the new word.
+    #[inline]
+    pub(crate) fn compare_exchange(&self, expected: u64, value: u64) -> Exchange {
+        let order = Ordering::AcqRel;
+        #[cfg(feature = "watch")]
+        notify(&Access::CompareExchange {
+            word: self.place(),
+            expected,
+            value,
+            order,
+        });
+        match self
+            .0
+            .compare_exchange(expected, value, order, Ordering::Relaxed)
+        {
+            Ok(_) => Exchange::Done,
+            Err(_) => Exchange::Lost,
+        }
     }
 
     /// Makes of the entry what `change` makes of it, in one step: nothing that the hardware wrote is lost.
