@@ -269,6 +269,11 @@ unsafe impl Format for Stage2 {
     }
 
     #[inline]
+    fn with_accessed(&self, bits: u64) -> u64 {
+        bits | ACCESS_FLAG
+    }
+
+    #[inline]
     fn is_dirty(&self, bits: u64) -> bool {
         bits & (WRITE | SOFTWARE_DIRTY) != 0
     }

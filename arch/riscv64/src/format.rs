@@ -254,6 +254,11 @@ unsafe impl Format for GStage {
     }
 
     #[inline]
+    fn with_accessed(&self, bits: u64) -> u64 {
+        bits | ACCESSED
+    }
+
+    #[inline]
     fn is_dirty(&self, bits: u64) -> bool {
         bits & DIRTY != 0
     }

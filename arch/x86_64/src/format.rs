@@ -313,6 +313,11 @@ unsafe impl Format for Ept {
     }
 
     #[inline]
+    fn with_accessed(&self, bits: u64) -> u64 {
+        bits | ACCESSED
+    }
+
+    #[inline]
     fn is_dirty(&self, bits: u64) -> bool {
         bits & DIRTY != 0
     }

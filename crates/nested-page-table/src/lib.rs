@@ -8,6 +8,7 @@ compile_error!("nested-page-table supports 64-bit targets only: table entries ar
 
 mod change;
 mod contract;
+mod live;
 mod read;
 mod settle;
 mod table;
@@ -24,8 +25,10 @@ pub use contract::invalidation::{
     AddressSpaceId, Change, InvalidatedRange, Invalidation, InvalidationFailed, Scope,
 };
 pub use contract::level::Level;
+pub use contract::live_error::{FillError, RaiseError};
 pub use contract::mapping::{Mapping, UnmappedLeaf};
 pub use contract::note::Note;
+pub use contract::outcome::{Due, FillOutcome, MarkOutcome, RaiseOutcome};
 pub use contract::policy::LeafPolicy;
 pub use read::statistics::Statistics;
 pub use read::visit::VisitedEntry;

@@ -17,8 +17,10 @@ use crate::contract::format::Format;
 use crate::contract::frames::HostFrames;
 use crate::contract::geometry::Geometry;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::AddressSpaceId;
+use crate::contract::invalidation::{AddressSpaceId, InvalidationFailed};
+use crate::contract::live_error::{FillError, RaiseError};
 use crate::contract::mapping::{Mapping, UnmappedLeaf};
+use crate::contract::outcome::{Due, FillOutcome, MarkOutcome, RaiseOutcome};
 use crate::contract::policy::LeafPolicy;
 use crate::read::statistics::Statistics;
 use crate::read::visit::VisitedEntry;
@@ -201,6 +203,79 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
             }
             _ => None,
         })
+    }
+
+    /// Puts one leaf into an absent entry, through a shared reference: any number of CPUs may do this at once.
+    ///
+    /// `guest` is exactly one leaf of a size that the hardware has and the [`LeafPolicy`] allows. The leaf appears whole, by one
+    /// compare-exchange, with all tables that were missing above it. The other outcomes change nothing. What the CPU
+    /// wrote to the memory of the leaf before the call is visible to whoever finds the leaf by
+    /// [`translate`](Self::translate), and to the guest.
+    ///
+    /// Frames for tables come from [`HostFrames::alloc_zeroed`], or from [`HostFrames::alloc`] where an absent entry is not
+    /// zero. They are taken before the exchange; those that are not needed then are given back. So a host that wants to
+    /// allocate nothing in a fault keeps a few zeroed frames behind that function. At most one frame for each level below the root.
+    ///
+    /// Lock-free: an exchange is lost only where another CPU filled the same entry, once for each level at most.
+    /// O(levels), and clearing the new tables.
+    ///
+    /// # Errors
+    ///
+    /// - [`FillError::NotALeaf`]: the range is not exactly one leaf, or the host address is not aligned to its size.
+    /// - [`FillError::GuestTooWide`]: the range goes beyond the input width.
+    /// - [`FillError::HostTooWide`]: the host range goes beyond the output width.
+    /// - [`FillError::Flags`]: the flags are invalid, or the format cannot express them.
+    /// - [`FillError::TooLarge`]: the policy allows smaller leaves only.
+    /// - [`FillError::Unsettled`]: an earlier removal in the range could not be invalidated, or its edit was leaked.
+    /// - [`FillError::OutOfMemory`]: there are not enough frames for tables.
+    #[inline]
+    pub fn fill(
+        &self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<FillOutcome, FillError> {
+        self.tree.fill(guest, host, flags)
+    }
+
+    /// Gives the leaf over `address` the `permissions` beside those that it has, through a shared reference. The whole leaf
+    /// gets them, whatever its size. Address and memory type stay, and no accessed or dirty bit is lost.
+    ///
+    /// One compare-exchange. It is repeated if another CPU, or the hardware, changed the leaf in between.
+    ///
+    /// # Errors
+    ///
+    /// - [`RaiseError::NotAPermission`]: a flag was given other than `READ`, `WRITE`, `EXECUTE` and `USER`.
+    /// - [`RaiseError::Flags`]: the leaf cannot have these permissions beside its own, or with its memory type.
+    /// - [`RaiseError::TooLarge`]: the policy allows them for smaller leaves only.
+    #[inline]
+    pub fn raise(
+        &self,
+        address: GuestPhysAddr,
+        permissions: MappingFlags,
+    ) -> Result<RaiseOutcome, RaiseError> {
+        self.tree.tables.raise(address, permissions)
+    }
+
+    /// Marks the leaf over `address` as accessed, through a shared reference: for hardware that faults on the first access
+    /// instead of setting the mark itself. No other bit changes, and no invalidation is due.
+    #[inline]
+    pub fn mark_accessed(&self, address: GuestPhysAddr) -> MarkOutcome {
+        self.tree.tables.mark_accessed(address)
+    }
+
+    /// Asks the host for the invalidation that is `due`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidationFailed`]: the host could not. The change stays; until this CPU has forgotten the old translation the
+    /// guest may fault again.
+    #[inline]
+    pub fn invalidate_due(&self, due: Due) -> Result<(), InvalidationFailed> {
+        match due.request(self.space()) {
+            Some(request) => self.host().invalidate(&request),
+            None => Ok(()),
+        }
     }
 
     /// Calls `visitor` for each present entry that translates a byte of `range`, in ascending order,

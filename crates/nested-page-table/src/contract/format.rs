@@ -42,6 +42,7 @@ use crate::contract::policy::LeafPolicy;
 /// 8. [`geometry`](Self::geometry) and [`rules`](Self::rules) return equal values at every call.
 /// 9. [`split_leaf`](Self::split_leaf) returns a leaf, and every word that follows it by adding address
 ///    bits is one.
+/// 10. `with_accessed(bits)` of a leaf is the same leaf, and `is_accessed` of it is true.
 ///
 /// # Speculation
 ///
@@ -114,8 +115,8 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
 
     /// [`decode`](Self::decode) for words that this format made: what [`absent`](Self::absent),
     /// [`encode_note`](Self::encode_note), [`encode_leaf`](Self::encode_leaf),
-    /// [`encode_table`](Self::encode_table), [`with_permissions`](Self::with_permissions) and
-    /// [`split_leaf`](Self::split_leaf) returned, with the accessed and dirty state that the hardware added. The
+    /// [`encode_table`](Self::encode_table), [`with_permissions`](Self::with_permissions),
+    /// [`with_accessed`](Self::with_accessed) and [`split_leaf`](Self::split_leaf) returned, with the accessed and dirty state that the hardware added. The
     /// tables contain no other words. So this may skip every check of words that the format never writes.
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
@@ -134,6 +135,10 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
 
     /// Whether the leaf `bits` has been accessed.
     fn is_accessed(&self, bits: u64) -> bool;
+
+    /// The leaf `bits`, marked as accessed. Nothing else changes. The same word where the hardware does not look at such a
+    /// mark.
+    fn with_accessed(&self, bits: u64) -> u64;
 
     /// Whether the leaf `bits` has been written to.
     fn is_dirty(&self, bits: u64) -> bool;

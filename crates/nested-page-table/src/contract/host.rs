@@ -30,7 +30,8 @@ pub unsafe trait TableHost {
     /// This CPU stored to the tables before the call. Make these stores visible before you signal another
     /// CPU: by a release, or by the barrier that an interrupt to another CPU needs anyway.
     ///
-    /// The table is borrowed mutably during the call: do not call back into it.
+    /// The table is borrowed during the call: do not call back into it. A request of a change through a shared reference may
+    /// come from several CPUs at once. A CPU that waits for others in here must be able to carry out their requests meanwhile.
     ///
     /// # Errors
     ///

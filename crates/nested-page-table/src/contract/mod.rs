@@ -10,7 +10,7 @@
 //!
 //! The engine asks a format only for what its laws cover: leaf levels of its geometry, aligned addresses within the
 //! output width, flags that `check_flags` accepted, and words that the format made itself. It calls `invalidate` with
-//! the table borrowed mutably, after the stores that the request is about.
+//! the table borrowed, after the stores that the request is about.
 //!
 //! The values are plain data. They carry units in their types (`Level`, `GuestPhysRange`, `HostPhysAddr`), and every error
 //! carries the addresses that caused it.
@@ -21,6 +21,7 @@
 //! | `host`, `frames` | what a host provides: invalidation, frames |
 //! | `invalidation` | what the engine asks of the host |
 //! | `mapping`, `policy`, `error` | what users see |
+//! | `outcome`, `live_error` | what users of a shared reference see |
 //!
 //! May name: nothing of this crate.
 
@@ -32,6 +33,8 @@ pub(crate) mod geometry;
 pub(crate) mod host;
 pub(crate) mod invalidation;
 pub(crate) mod level;
+pub(crate) mod live_error;
 pub(crate) mod mapping;
 pub(crate) mod note;
+pub(crate) mod outcome;
 pub(crate) mod policy;

@@ -132,6 +132,12 @@ unsafe impl<F: Format> Format for Strict<F> {
         self.format.is_accessed(bits)
     }
 
+    fn with_accessed(&self, bits: u64) -> u64 {
+        let marked = self.format.with_accessed(bits);
+        assert!(self.format.is_accessed(marked), "{bits:#x}");
+        marked
+    }
+
     fn is_dirty(&self, bits: u64) -> bool {
         self.format.is_dirty(bits)
     }

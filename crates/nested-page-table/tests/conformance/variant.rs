@@ -2,11 +2,12 @@
 
 use core::ops::ControlFlow;
 
-use guest_addr::{GuestPhysRange, HostPhysAddr};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{
-    Edit, Entry, Format, Geometry, InvalidationFailed, LeafPolicy, Level, MapError, Mapping,
-    NestedPageTable, ProtectError, Statistics, UnmapError, UnmappedLeaf, Unsettled, UpdateRules,
+    Due, Edit, Entry, FillError, FillOutcome, Format, Geometry, InvalidationFailed, LeafPolicy,
+    Level, MapError, Mapping, MarkOutcome, NestedPageTable, ProtectError, RaiseError, RaiseOutcome,
+    Statistics, UnmapError, UnmappedLeaf, Unsettled, UpdateRules,
 };
 use simulated_host::SimulatedHost;
 
@@ -63,8 +64,52 @@ pub(crate) trait Operations {
     fn try_reclaim_empty(&mut self) -> Result<(), Unsettled>;
 }
 
+/// The operations that take a shared reference.
+pub(crate) trait Shared: Sync {
+    fn fill(
+        &self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<FillOutcome, FillError>;
+    fn raise(
+        &self,
+        address: GuestPhysAddr,
+        permissions: MappingFlags,
+    ) -> Result<RaiseOutcome, RaiseError>;
+    fn mark_accessed(&self, address: GuestPhysAddr) -> MarkOutcome;
+    fn invalidate_due(&self, due: Due) -> Result<(), InvalidationFailed>;
+}
+
+impl<F: Format> Shared for NestedPageTable<F, &'static SimulatedHost> {
+    fn fill(
+        &self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+    ) -> Result<FillOutcome, FillError> {
+        NestedPageTable::fill(self, guest, host, flags)
+    }
+
+    fn raise(
+        &self,
+        address: GuestPhysAddr,
+        permissions: MappingFlags,
+    ) -> Result<RaiseOutcome, RaiseError> {
+        NestedPageTable::raise(self, address, permissions)
+    }
+
+    fn mark_accessed(&self, address: GuestPhysAddr) -> MarkOutcome {
+        NestedPageTable::mark_accessed(self, address)
+    }
+
+    fn invalidate_due(&self, due: Due) -> Result<(), InvalidationFailed> {
+        NestedPageTable::invalidate_due(self, due)
+    }
+}
+
 /// A table whose format is forgotten.
-pub(crate) trait Table {
+pub(crate) trait Table: Shared {
     fn try_edit(
         &mut self,
         work: &mut dyn FnMut(&mut dyn Operations),
@@ -79,7 +124,7 @@ pub(crate) trait Table {
     fn mappings(&self) -> Vec<Mapping>;
     /// What a visitor is shown that breaks off at the leaf number `count`.
     fn first_mappings(&self, count: usize) -> Vec<Mapping>;
-    fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping>;
+    fn translate(&self, address: GuestPhysAddr) -> Option<Mapping>;
     fn root(&self) -> HostPhysAddr;
     fn statistics(&self) -> Statistics;
     fn root_register(&self) -> u64;
@@ -181,7 +226,7 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
         mappings
     }
 
-    fn translate(&self, address: guest_addr::GuestPhysAddr) -> Option<Mapping> {
+    fn translate(&self, address: GuestPhysAddr) -> Option<Mapping> {
         let mapping = NestedPageTable::translate(self, address);
         let host = mapping.and_then(|mapping| mapping.host_of(address));
         assert_eq!(self.host_of(address), host, "{address}");
