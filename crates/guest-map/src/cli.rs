@@ -5,6 +5,7 @@ use guest_addr::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 
 use crate::architecture::Architecture;
 use crate::capabilities::Capability;
+use crate::decode::Given;
 use crate::warning::{Code, Warning};
 
 /// Plans, checks and prints the guest-physical memory map of a virtual machine.
@@ -73,6 +74,23 @@ pub(crate) enum Command {
         #[arg(long, value_name = "HOST.dtb")]
         dtb: String,
     },
+    /// Take registers and table entries apart, field by field, and say what an exit was
+    Decode {
+        /// NAME=VALUE, such as esr_el2=0x93c28047: hgatp, scause with htval, stval and htinst;
+        /// vtcr_el2, vttbr_el2, esr_el2 with hpfar_el2 and far_el2; eptp, qualification with gpa;
+        /// ncr3, exitinfo1 and exitinfo2; entry, with --mode and --level
+        #[arg(required = true, value_name = "NAME=VALUE", value_parser = Given::parse)]
+        registers: Vec<Given>,
+        /// The mode of the tables that an entry is of, such as sv39x4, ipa40, ept4 or npt4
+        #[arg(long)]
+        mode: Option<String>,
+        /// The level of an entry, as its architecture numbers them
+        #[arg(long)]
+        level: Option<u8>,
+        /// How to print the fields
+        #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+        format: TextFormat,
+    },
     /// Print the page tables: their leaves in runs, with levels and attributes
     Dump {
         /// The configuration of a virtual machine
@@ -138,6 +156,16 @@ pub(crate) enum OutputFormat {
     Svg,
 }
 
+/// How to print what is no picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TextFormat {
+    /// For people
+    #[value(alias = "table")]
+    Text,
+    /// For programs
+    Json,
+}
+
 fn parse_address(text: &str) -> Result<GuestPhysAddr, String> {
     let number = parse_number(text).map(GuestPhysAddr::new);
     number.ok_or_else(|| "not an address: write it like 0x8000_0000".into())
@@ -157,7 +185,8 @@ fn parse_host_range(text: &str) -> Result<HostPhysRange, String> {
         .map_err(|_| "the size is 0, or the range runs past 2^64".into())
 }
 
-fn parse_number(text: &str) -> Option<u64> {
+/// A decimal number, or a hexadecimal one that begins with `0x`; both may have underscores.
+pub(crate) fn parse_number(text: &str) -> Option<u64> {
     let digits = text.replace('_', "");
     let hexadecimal = digits
         .strip_prefix("0x")

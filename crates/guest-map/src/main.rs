@@ -7,6 +7,7 @@ mod capabilities;
 mod check;
 mod cli;
 mod config;
+mod decode;
 mod describe;
 mod device_tree;
 mod diff;
@@ -36,7 +37,8 @@ use std::slice;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, Options, OutputFormat};
+use crate::cli::{Cli, Command, Options, OutputFormat, TextFormat};
+use crate::decode::Tables;
 use crate::problem::Failure;
 use crate::session::{Machine, with_machines, with_tree};
 
@@ -92,10 +94,31 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
             diff::diff(machines, output)
         }),
         Command::Init { dtb } => with_tree(dtb, |tree| init::init(dtb, tree, output)),
+        Command::Decode {
+            registers,
+            mode,
+            level,
+            format,
+        } => {
+            let tables = decoded_tables(mode.as_deref())?;
+            let decoded = decode::decode(registers, tables, *level).map_err(Failure::Usage)?;
+            match format {
+                TextFormat::Text => Ok(decode::write(&decoded, output)?),
+                TextFormat::Json => report::json::write_document(&decoded, output),
+            }
+        }
         Command::Dump { config, options } => {
             with_machine(config, options, |machine| dump::dump(machine, output))
         }
     }
+}
+
+fn decoded_tables(mode: Option<&str>) -> Result<Option<Tables>, Failure> {
+    let tables = mode.map(|mode| {
+        let tables = Tables::of_mode(mode);
+        tables.ok_or_else(|| Failure::Usage(session::no_such_mode(mode)))
+    });
+    tables.transpose()
 }
 
 fn with_machine(

@@ -260,11 +260,15 @@ fn parse_mode(name: &str) -> Result<Option<Mode>, Failure> {
     if name == "auto" {
         return Ok(None);
     }
-    Mode::parse(name).map(Some).ok_or_else(|| {
-        Failure::Usage(format!(
-            "there is no mode {name:?}: use auto, sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4 or ept5"
-        ))
-    })
+    let mode = Mode::parse(name).map(Some);
+    mode.ok_or_else(|| Failure::Usage(no_such_mode(name)))
+}
+
+/// What is wrong with a mode that there is not.
+pub(crate) fn no_such_mode(name: &str) -> String {
+    format!(
+        "there is no mode {name:?}: use auto, sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4 or ept5"
+    )
 }
 
 fn check_mode(architecture: Option<Architecture>, mode: Option<Mode>) -> Result<(), Failure> {

@@ -34,7 +34,15 @@ pub(crate) fn write(planned: &Planned<'_, '_>, output: &mut impl Write) -> Resul
             },
         },
     };
-    serde_json::to_writer_pretty(&mut *output, &document)
+    write_document(&document, output)
+}
+
+/// Writes any answer as one JSON document.
+pub(crate) fn write_document(
+    document: &impl Serialize,
+    output: &mut impl Write,
+) -> Result<(), Failure> {
+    serde_json::to_writer_pretty(&mut *output, document)
         .map_err(|error| Failure::Output(error.into()))?;
     writeln!(output)?;
     Ok(())
@@ -89,7 +97,8 @@ where
 }
 
 /// A number as a string, since many readers of JSON keep only 53 bits.
-struct Hexadecimal(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hexadecimal(pub(crate) u64);
 
 impl Serialize for Hexadecimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

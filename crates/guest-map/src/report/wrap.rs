@@ -16,6 +16,8 @@ pub(crate) struct Paragraph<'o, W> {
     output: &'o mut W,
     /// How many characters the line has.
     column: usize,
+    /// How many spaces lines after the first begin with.
+    indent: usize,
 }
 
 impl<'o, W: Write> Paragraph<'o, W> {
@@ -23,12 +25,26 @@ impl<'o, W: Write> Paragraph<'o, W> {
     pub(crate) fn new(output: &'o mut W, text: &str) -> io::Result<Self> {
         output.write_all(text.as_bytes())?;
         let column = width(text);
-        Ok(Self { output, column })
+        let indent = INDENT.len();
+        Ok(Self {
+            output,
+            column,
+            indent,
+        })
+    }
+
+    /// Begins a line with `text`; the others begin below its end.
+    pub(crate) fn hanging(output: &'o mut W, text: &str) -> io::Result<Self> {
+        let indent = (width(text) + 1).min(COLUMNS / 2);
+        Self::new(output, text).map(|paragraph| Self {
+            indent,
+            ..paragraph
+        })
     }
 
     /// Writes `between`, then `text` in this line or in the next.
     pub(crate) fn add(&mut self, between: &str, text: &str) -> io::Result<()> {
-        let text = shortened(printable(text), COLUMNS - INDENT.len() - 1);
+        let text = shortened(printable(text), COLUMNS - self.indent - 1);
         let width = width(&text);
         let space = between.len() + 1;
         self.output.write_all(between.as_bytes())?;
@@ -37,9 +53,9 @@ impl<'o, W: Write> Paragraph<'o, W> {
             self.output.write_all(b" ")?;
             self.column += space + width;
         } else {
-            self.output.write_all(b"\n")?;
-            self.output.write_all(INDENT.as_bytes())?;
-            self.column = INDENT.len() + width;
+            let indent = self.indent;
+            write!(self.output, "\n{:indent$}", "")?;
+            self.column = indent + width;
         }
         self.output.write_all(text.as_bytes())
     }
