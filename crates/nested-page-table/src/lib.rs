@@ -25,10 +25,10 @@ pub use contract::invalidation::{
     AddressSpaceId, Change, InvalidatedRange, Invalidation, InvalidationFailed, Scope,
 };
 pub use contract::level::Level;
-pub use contract::live_error::{FillError, RaiseError};
+pub use contract::live_error::{FillError, RaiseError, SplitError};
 pub use contract::mapping::{Mapping, UnmappedLeaf};
 pub use contract::note::Note;
-pub use contract::outcome::{Due, FillOutcome, MarkOutcome, RaiseOutcome};
+pub use contract::outcome::{Due, FillOutcome, MarkOutcome, RaiseOutcome, SplitOutcome};
 pub use contract::policy::LeafPolicy;
 pub use read::statistics::Statistics;
 pub use read::visit::VisitedEntry;

@@ -18,9 +18,10 @@ use crate::contract::frames::HostFrames;
 use crate::contract::geometry::Geometry;
 use crate::contract::host::TableHost;
 use crate::contract::invalidation::{AddressSpaceId, InvalidationFailed};
-use crate::contract::live_error::{FillError, RaiseError};
+use crate::contract::level::Level;
+use crate::contract::live_error::{FillError, RaiseError, SplitError};
 use crate::contract::mapping::{Mapping, UnmappedLeaf};
-use crate::contract::outcome::{Due, FillOutcome, MarkOutcome, RaiseOutcome};
+use crate::contract::outcome::{Due, FillOutcome, MarkOutcome, RaiseOutcome, SplitOutcome};
 use crate::contract::policy::LeafPolicy;
 use crate::read::statistics::Statistics;
 use crate::read::visit::VisitedEntry;
@@ -186,6 +187,9 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
 
     /// The leaf that translates `address`, or `None` where nothing is mapped, beyond the input width
     /// included. One load for each level.
+    ///
+    /// This and the other functions that read may run beside those that change the table through a shared reference. While
+    /// another CPU [splits](Self::split) a leaf, they find nothing there for a moment, as the hardware does.
     #[inline]
     pub fn translate(&self, address: GuestPhysAddr) -> Option<Mapping> {
         self.tree.tables.leaf(address)
@@ -262,6 +266,30 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     #[inline]
     pub fn mark_accessed(&self, address: GuestPhysAddr) -> MarkOutcome {
         self.tree.tables.mark_accessed(address)
+    }
+
+    /// Splits the leaf over `address` until it is of `largest` at most there, through a shared reference: for instance so that
+    /// one page of a huge leaf can be [raised](Self::raise). Every byte keeps address, permissions, memory type, and accessed
+    /// and dirty state. The other pieces are as large as possible.
+    ///
+    /// The call freezes the entry, has [all CPUs](crate::Scope::AllCpus) forget the leaf, and links the table. In between the
+    /// hardware finds nothing in the range of the leaf, nor does [`translate`](Self::translate); other changes through
+    /// a shared reference answer `Busy`. A guest that faults there meanwhile is to be entered again. Until the call returns,
+    /// a CPU that got `Busy` must be able to carry out the invalidation that the call waits for.
+    ///
+    /// O(entries written): 512 for each level that is split.
+    ///
+    /// # Errors
+    ///
+    /// - [`SplitError::OutOfMemory`]: there are not enough frames for tables.
+    /// - [`SplitError::NotInvalidated`]: the host could not invalidate the leaf. It was put back as it was.
+    #[inline]
+    pub fn split(
+        &self,
+        address: GuestPhysAddr,
+        largest: Level,
+    ) -> Result<SplitOutcome, SplitError> {
+        self.tree.split(address, largest)
     }
 
     /// Asks the host for the invalidation that is `due`.

@@ -5,6 +5,7 @@ use core::fmt;
 use guest_addr::{GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
 
+use crate::contract::invalidation::InvalidationFailed;
 use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
 
@@ -78,6 +79,19 @@ pub enum RaiseError {
     },
 }
 
+/// Why a leaf was not split. It is what it was, and every frame was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SplitError {
+    /// There were not enough frames for tables.
+    OutOfMemory {
+        /// The number of frames of 4 KiB that the split needs.
+        frames: u64,
+    },
+    /// The host could not invalidate the leaf.
+    NotInvalidated(InvalidationFailed),
+}
+
 impl fmt::Display for FillError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,10 +116,7 @@ impl fmt::Display for FillError {
             Self::Unsettled => {
                 f.write_str("an earlier removal in the range is not invalidated yet")
             }
-            Self::OutOfMemory { frames } => write!(
-                f,
-                "out of memory: {frames} frames of 4 KiB are needed for tables"
-            ),
+            Self::OutOfMemory { frames } => out_of_memory(f, *frames),
         }
     }
 }
@@ -126,8 +137,25 @@ impl fmt::Display for RaiseError {
     }
 }
 
+impl fmt::Display for SplitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfMemory { frames } => out_of_memory(f, *frames),
+            Self::NotInvalidated(failed) => write!(f, "the leaf was not split: {failed}"),
+        }
+    }
+}
+
+fn out_of_memory(f: &mut fmt::Formatter<'_>, frames: u64) -> fmt::Result {
+    write!(
+        f,
+        "out of memory: {frames} frames of 4 KiB are needed for tables"
+    )
+}
+
 impl core::error::Error for FillError {}
 impl core::error::Error for RaiseError {}
+impl core::error::Error for SplitError {}
 
 impl From<FlagsError> for FillError {
     fn from(reason: FlagsError) -> Self {

@@ -58,7 +58,8 @@ pub enum FillOutcome {
     /// The place of the huge leaf is taken by a table, which may be empty. A table is never removed through a shared
     /// reference. Fill a smaller leaf, or [`map`](crate::Edit::map) the huge one with an exclusive reference.
     Divided,
-    /// The entry is frozen: another CPU replaces the leaf that is here. Try again: this does not last longer than its call.
+    /// Another CPU is [splitting](crate::NestedPageTable::split) the leaf that is here. Try again: this does not last longer
+    /// than its call.
     Busy,
 }
 
@@ -88,6 +89,20 @@ pub enum MarkOutcome {
     /// The leaf is marked as accessed. No invalidation is due: no CPU caches an entry that is not accessed as one that
     /// the guest may use.
     Marked(Mapping),
+    /// Nothing is mapped here.
+    Absent,
+    /// As for [`FillOutcome::Busy`].
+    Busy,
+}
+
+/// What became of a [`split`](crate::NestedPageTable::split).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a split may find nothing to split"]
+pub enum SplitOutcome {
+    /// The leaf is in pieces now, by this call.
+    Split(Due),
+    /// The leaf was small enough already.
+    Unchanged(Mapping),
     /// Nothing is mapped here.
     Absent,
     /// As for [`FillOutcome::Busy`].

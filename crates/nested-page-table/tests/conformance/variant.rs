@@ -7,7 +7,7 @@ use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{
     Due, Edit, Entry, FillError, FillOutcome, Format, Geometry, InvalidationFailed, LeafPolicy,
     Level, MapError, Mapping, MarkOutcome, NestedPageTable, ProtectError, RaiseError, RaiseOutcome,
-    Statistics, UnmapError, UnmappedLeaf, Unsettled, UpdateRules,
+    SplitError, SplitOutcome, Statistics, UnmapError, UnmappedLeaf, Unsettled, UpdateRules,
 };
 use simulated_host::SimulatedHost;
 
@@ -78,6 +78,7 @@ pub(crate) trait Shared: Sync {
         permissions: MappingFlags,
     ) -> Result<RaiseOutcome, RaiseError>;
     fn mark_accessed(&self, address: GuestPhysAddr) -> MarkOutcome;
+    fn split(&self, address: GuestPhysAddr, largest: Level) -> Result<SplitOutcome, SplitError>;
     fn invalidate_due(&self, due: Due) -> Result<(), InvalidationFailed>;
 }
 
@@ -101,6 +102,10 @@ impl<F: Format> Shared for NestedPageTable<F, &'static SimulatedHost> {
 
     fn mark_accessed(&self, address: GuestPhysAddr) -> MarkOutcome {
         NestedPageTable::mark_accessed(self, address)
+    }
+
+    fn split(&self, address: GuestPhysAddr, largest: Level) -> Result<SplitOutcome, SplitError> {
+        NestedPageTable::split(self, address, largest)
     }
 
     fn invalidate_due(&self, due: Due) -> Result<(), InvalidationFailed> {

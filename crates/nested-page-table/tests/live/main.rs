@@ -14,6 +14,7 @@ mod raise;
 #[path = "../conformance/reference.rs"]
 #[expect(dead_code, reason = "the conformance test uses more of it")]
 mod reference;
+mod split;
 #[path = "../conformance/strict.rs"]
 #[expect(dead_code, reason = "the conformance test uses more of it")]
 mod strict;
