@@ -19,6 +19,11 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         let Some(range) = byte_range(address, target.len())? else {
             return Ok(());
         };
+        if let Some((memory, _)) = self.part_of_present_page(&range) {
+            self.hal.drop_stale_lines(memory);
+            guest_memory::read_part_of_page(&*self.hal, memory, target);
+            return Ok(());
+        }
         self.make_accessible(&range)?;
         let mut rest = target;
         self.for_each_host_part(&range, |hal, memory, _| {
@@ -34,6 +39,12 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         let Some(range) = byte_range(address, source.len())? else {
             return Ok(());
         };
+        if let Some((memory, flags)) = self.part_of_present_page(&range) {
+            self.hal.drop_stale_lines(memory);
+            guest_memory::write_part_of_page(&*self.hal, memory, source);
+            publish_contents(&*self.hal, memory, flags);
+            return Ok(());
+        }
         self.make_accessible(&range)?;
         let mut rest = source;
         self.for_each_host_part(&range, |hal, memory, flags| {
@@ -43,6 +54,25 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             guest_memory::write(hal, memory, now);
             publish_contents(hal, memory, flags);
         })
+    }
+
+    /// The host memory behind `range`, if that lies in one 4 KiB page, which is present and no device. What is
+    /// mapped has a region: one walk of the table says it all.
+    #[inline]
+    fn part_of_present_page(
+        &self,
+        range: &GuestPhysRange,
+    ) -> Option<(HostPhysRange, MappingFlags)> {
+        if range.start().align_down_4k() != range.last().align_down_4k() {
+            return None;
+        }
+        let leaf = self.table.translate(range.start())?;
+        if leaf.flags.contains(MappingFlags::DEVICE) {
+            return None;
+        }
+        let host = leaf.host_of(range.start())?;
+        let memory = HostPhysRange::from_start_size(host, range.size()).ok()?;
+        Some((memory, leaf.flags))
     }
 
     /// Makes sure that every byte of `range` is mapped to normal memory.

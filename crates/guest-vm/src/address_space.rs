@@ -13,7 +13,7 @@ use crate::fault_statistics::FaultStatistics;
 use crate::guest_use::{GuestUse, HostMemoryKind};
 use crate::hal::{HalTableHost, VmHal};
 use crate::region::{Backing, Region};
-use crate::region_map::RegionMap;
+use crate::region_map::{RegionMap, Vacancy};
 use crate::setup_error::SetupError;
 use crate::vmid_claim::VmidClaim;
 
@@ -71,19 +71,21 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<(), VmError> {
-        let memory = self.check_linear(guest, host, flags)?;
+        let (memory, vacancy) = self.check_linear(guest, host, flags)?;
         let r#use = GuestUse::MapRegion(HostMemoryKind::of(flags));
         self.require_grant(memory, r#use)?;
-        self.map_linear(guest, memory, flags)
+        self.map_linear(guest, memory, flags, vacancy)
     }
 
-    /// Everything that can be said against a linear region without asking the host.
+    /// Everything that can be said against a linear region without asking the host: returns where it leads, and
+    /// its place among the regions.
+    #[inline]
     pub(crate) fn check_linear(
         &self,
         guest: GuestPhysRange,
         host: HostPhysAddr,
         flags: MappingFlags,
-    ) -> Result<HostPhysRange, VmError> {
+    ) -> Result<(HostPhysRange, Vacancy), VmError> {
         let format = self.table.format();
         format.check_flags(flags).map_err(MapError::Flags)?;
         if !guest.is_aligned_4k() || !host.is_aligned_4k() {
@@ -92,28 +94,30 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         let memory = HostPhysRange::from_start_size(host, guest.size())?;
         self.check_guest_width(&guest)?;
         self.check_host_width(&memory)?;
-        self.check_free(&guest)?;
-        Ok(memory)
+        Ok((memory, self.check_free(&guest)?))
     }
 
-    /// Maps `guest` to `memory`, which [`check_linear`](Self::check_linear) returned and the host has
-    /// granted.
+    /// Maps `guest` to `memory`, which [`check_linear`](Self::check_linear) returned with `vacancy`, and the host
+    /// has granted.
+    #[inline]
     pub(crate) fn map_linear(
         &mut self,
         guest: GuestPhysRange,
         memory: HostPhysRange,
         flags: MappingFlags,
+        vacancy: Vacancy,
     ) -> Result<(), VmError> {
         self.regions.reserve()?;
         publish_contents(&*self.hal, memory, flags);
         let mut edit = self.table.edit();
         edit.map(guest, memory.start(), flags)?;
         // Before the invalidation, which may fail or unwind: what is mapped has a region.
-        self.regions.insert(Region {
+        let region = Region {
             guest,
             backing: Backing::Linear(memory.start()),
             flags,
-        });
+        };
+        self.regions.insert(region, vacancy);
         edit.finish().map_err(VmError::NotInvalidated)
     }
 
@@ -142,21 +146,21 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
     }
 
     /// Makes sure that a region for `guest` can be inserted.
-    pub(crate) fn prepare_insert(&mut self, guest: &GuestPhysRange) -> Result<(), VmError> {
-        self.check_free(guest)?;
-        self.regions.reserve()
+    pub(crate) fn prepare_insert(&mut self, guest: &GuestPhysRange) -> Result<Vacancy, VmError> {
+        let vacancy = self.check_free(guest)?;
+        self.regions.reserve()?;
+        Ok(vacancy)
     }
 
     /// Fails if a region has a byte of `guest`.
-    fn check_free(&self, guest: &GuestPhysRange) -> Result<(), VmError> {
-        match self.regions.overlapping(guest).first() {
-            None => Ok(()),
-            Some(region) => Err(VmError::Occupied {
-                requested: *guest,
-                existing: region.guest,
-                occupant: region.occupant(),
-            }),
-        }
+    #[inline]
+    pub(crate) fn check_free(&self, guest: &GuestPhysRange) -> Result<Vacancy, VmError> {
+        let occupied = |region: Region| VmError::Occupied {
+            requested: *guest,
+            existing: region.guest,
+            occupant: region.occupant(),
+        };
+        self.regions.vacancy(guest).map_err(occupied)
     }
 
     /// Unmaps `guest` and gives back the frames of allocated regions in it. Holes and emulated
@@ -165,9 +169,19 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         if !guest.is_aligned_4k() {
             return Err(UnmapError::Unaligned { guest }.into());
         }
-        self.refuse_channels(&guest)?;
+        if let Some((place, region)) = self.regions.whole(&guest)
+            && let Backing::Linear(_) = region.backing
+        {
+            self.unmap_and_keep(guest)?;
+            self.regions.remove_whole(place);
+            return Ok(());
+        }
+        let frames = self.frames_in(&guest)?;
         self.regions.reserve()?;
-        self.unmap_and_free(guest)?;
+        match frames {
+            Frames::OfHost => self.unmap_and_keep(guest)?,
+            Frames::Allocated => self.unmap_and_free(guest)?,
+        }
         self.regions.remove(&guest);
         Ok(())
     }
@@ -181,7 +195,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         if !guest.is_aligned_4k() {
             return Err(ProtectError::Unaligned { guest }.into());
         }
-        self.refuse_channels(&guest)?;
+        self.frames_in(&guest)?;
         self.regions.reserve()?;
         self.sync_newly_executable(&guest, permissions);
         let protected = self.table.protect(guest, permissions);
@@ -191,15 +205,22 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         Ok(protected?)
     }
 
-    fn refuse_channels(&self, guest: &GuestPhysRange) -> Result<(), VmError> {
-        let mut regions = self.regions.overlapping(guest).iter();
-        match regions.find(|region| matches!(region.backing, Backing::Channel(_))) {
-            None => Ok(()),
-            Some(region) => Err(VmError::IvcChannelInRange {
-                requested: *guest,
-                channel: region.guest,
-            }),
+    /// Whose frames the regions in `guest` have. Fails if one is a channel.
+    fn frames_in(&self, guest: &GuestPhysRange) -> Result<Frames, VmError> {
+        let mut frames = Frames::OfHost;
+        for region in self.regions.overlapping(guest) {
+            match region.backing {
+                Backing::Linear(_) | Backing::Emulated => {}
+                Backing::Allocated => frames = Frames::Allocated,
+                Backing::Channel(_) => {
+                    return Err(VmError::IvcChannelInRange {
+                        requested: *guest,
+                        channel: region.guest,
+                    });
+                }
+            }
         }
+        Ok(frames)
     }
 
     fn sync_newly_executable(&self, guest: &GuestPhysRange, permissions: MappingFlags) {
@@ -215,6 +236,14 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             }
         });
     }
+}
+
+/// Whose frames a range has.
+enum Frames {
+    /// Nobody's but the host's: nothing is given back.
+    OfHost,
+    /// Some are the machine's, which gives them back when they are unmapped.
+    Allocated,
 }
 
 /// The host memory that `leaf` has in `range`, and the guest range that leads there.

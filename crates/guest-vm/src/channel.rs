@@ -13,6 +13,7 @@ use crate::frames::ChannelFrames;
 use crate::guest_use::GuestUse;
 use crate::hal::VmHal;
 use crate::region::{Backing, Region};
+use crate::region_map::Vacancy;
 
 /// Memory that machines share, for communication between their guests.
 ///
@@ -79,10 +80,11 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         size: u64,
     ) -> Result<(GuestPhysRange, IvcChannel<H>), VmError> {
         let guest = self.free_channel_range(size)?;
+        let vacancy = self.check_free(&guest)?;
         let frames = ChannelFrames::zeroed(&self.hal, guest.size());
         let frames = Arc::new(frames.ok_or(VmError::NoFrames { guest })?);
         let channel = IvcChannel { frames };
-        match self.place_channel(guest, &channel, MappingFlags::READ_WRITE) {
+        match self.place_channel(guest, &channel, MappingFlags::READ_WRITE, vacancy) {
             // The channel is mapped. A CPU may believe that nothing is there, and fault once more.
             Err(VmError::NotInvalidated(error)) => {
                 crate::log::error(format_args!("a channel at {guest}: {error}"));
@@ -101,9 +103,9 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
     ) -> Result<(), VmError> {
         let host = channel.host();
         let guest = GuestPhysRange::from_start_size(address, host.size())?;
-        self.check_linear(guest, host.start(), flags)?;
+        let (_, vacancy) = self.check_linear(guest, host.start(), flags)?;
         self.require_grant(host, GuestUse::IvcChannel)?;
-        self.place_channel(guest, channel, flags)
+        self.place_channel(guest, channel, flags, vacancy)
     }
 
     /// Maps `channel` at `guest`, which is free and as large.
@@ -112,6 +114,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         guest: GuestPhysRange,
         channel: &IvcChannel<H>,
         flags: MappingFlags,
+        vacancy: Vacancy,
     ) -> Result<(), VmError> {
         self.regions.reserve()?;
         self.channels
@@ -129,11 +132,12 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             self.channels.pop();
             return Err(error.into());
         }
-        self.regions.insert(Region {
+        let region = Region {
             guest,
             backing: Backing::Channel(host.start()),
             flags,
-        });
+        };
+        self.regions.insert(region, vacancy);
         edit.finish().map_err(VmError::NotInvalidated)
     }
 

@@ -9,11 +9,11 @@ use core::fmt;
 use core::mem::{self, ManuallyDrop};
 
 use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K, RangeError};
-use nested_page_table::{Format, HostFrames, UnmapError};
+use nested_page_table::{Format, HostFrames, UnmapError, Unsettled};
 
 use crate::address_space::AddressSpace;
 use crate::hal::VmHal;
-use crate::region::Backing;
+use crate::region::{Backing, Region};
 
 /// A run of zeroed frames that nobody else knows. Dropping it gives it back.
 #[derive(Debug)]
@@ -123,14 +123,20 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         })
     }
 
+    /// Unmaps `range`, in which no region is allocated.
+    pub(crate) fn unmap_and_keep(&mut self, range: GuestPhysRange) -> Result<(), UnmapError> {
+        match self.table.unmap(range) {
+            // Frames wait to be given back, because an earlier invalidation failed.
+            Err(UnmapError::Unsettled(Unsettled::Unreported)) => self.unmap_and_free(range),
+            unmapped => unmapped,
+        }
+    }
+
     /// Every guest address that may be mapped.
     fn mapped_hull(&self) -> Option<GuestPhysRange> {
-        let mut mapped = self
-            .regions
-            .iter()
-            .filter(|region| region.backing != Backing::Emulated);
-        let first = mapped.next()?;
-        let last = mapped.next_back().unwrap_or(first);
+        let is_mapped = |region: &&Region| region.backing != Backing::Emulated;
+        let first = self.regions.iter().find(is_mapped)?;
+        let last = self.regions.backwards().find(is_mapped)?;
         GuestPhysRange::from_start_last(first.guest.start(), last.guest.last()).ok()
     }
 }

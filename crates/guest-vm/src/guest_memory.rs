@@ -40,6 +40,26 @@ pub(crate) fn write<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, source: &
     });
 }
 
+/// [`read`] of memory that lies in one 4 KiB page, and has as many bytes as `target`.
+#[inline]
+pub(crate) fn read_part_of_page<H: VmHal + ?Sized>(
+    hal: &H,
+    memory: HostPhysRange,
+    target: &mut [u8],
+) {
+    let page = hal.frames().pointer(memory.start());
+    // SAFETY: as in `read`; `memory` ends where `target` does, within the page.
+    unsafe { guest_copy::read(page, target) };
+}
+
+/// [`write`] to memory that lies in one 4 KiB page, and has as many bytes as `source`.
+#[inline]
+pub(crate) fn write_part_of_page<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange, source: &[u8]) {
+    let page = hal.frames().pointer(memory.start());
+    // SAFETY: as in `read_part_of_page`, and the pointer is valid for writes too.
+    unsafe { guest_copy::write(page, source) };
+}
+
 /// Clears `memory`, which `alloc_memory_region_at` has just given and no guest can see yet.
 pub(crate) fn zero_reserved<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange) {
     for_each_page(hal, memory, |page, bytes| {

@@ -118,6 +118,11 @@ impl<'c, 'a> Inputs<'c, 'a> {
         Ok(())
     }
 
+    fn is_channel(&self, planned: &PlannedRegion<'a>) -> bool {
+        // They were pushed in order.
+        self.channels.binary_search(&planned.index()).is_ok()
+    }
+
     fn memory_of(&self, planned: &PlannedRegion<'a>) -> Option<&'c MemoryRegion<'a>> {
         self.memory.get(planned.index()).copied()
     }
@@ -144,7 +149,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             let Some(bytes) = planned.requested() else {
                 continue;
             };
-            if inputs.channels.contains(&planned.index()) {
+            if inputs.is_channel(planned) {
                 self.channel_ranges.extend(whole_pages(&bytes));
                 continue;
             }
@@ -162,12 +167,13 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         let Some(guest) = pages else {
             return Ok(());
         };
-        self.prepare_insert(&guest)?;
-        self.regions.insert(Region {
+        let vacancy = self.prepare_insert(&guest)?;
+        let region = Region {
             guest,
             backing: Backing::Emulated,
             flags: MappingFlags::empty(),
-        });
+        };
+        self.regions.insert(region, vacancy);
         Ok(())
     }
 
@@ -184,12 +190,12 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             };
         };
         let (guest, flags) = (mapping.guest(), mapping.flags());
-        let memory = self.check_linear(guest, host, flags)?;
+        let (memory, vacancy) = self.check_linear(guest, host, flags)?;
         self.require_grants(mapping, host)?;
         if mapping.kind() == RegionKind::Identical {
             self.reserve(mapping, inputs, report)?;
         }
-        self.map_linear(guest, memory, flags)
+        self.map_linear(guest, memory, flags, vacancy)
     }
 
     fn add_allocated<'a>(
@@ -198,12 +204,13 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         inputs: &Inputs<'_, 'a>,
     ) -> Result<(), VmError> {
         self.check_guest_width(&mapping.guest())?;
-        self.prepare_insert(&mapping.guest())?;
-        self.regions.insert(Region {
+        let vacancy = self.prepare_insert(&mapping.guest())?;
+        let region = Region {
             guest: mapping.guest(),
             backing: Backing::Allocated,
             flags: mapping.flags(),
-        });
+        };
+        self.regions.insert(region, vacancy);
         for source in mapping.sources() {
             let population = inputs.memory_of(source).map(|region| region.population);
             if population == Some(Population::AtOnce)

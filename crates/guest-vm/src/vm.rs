@@ -124,7 +124,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// [`VmHal::grants`] approves. The host still owns the memory: it is never zeroed and never given
     /// back.
     ///
-    /// Linear in the number of regions and of leaves made.
+    /// Linear in the number of leaves made, and logarithmic in that of regions.
     ///
     /// # Errors
     ///
