@@ -28,7 +28,7 @@ const fn entry(
 }
 
 /// Every workload, in the order of reports.
-pub(crate) const ENTRIES: [Entry; 21] = [
+pub(crate) const ENTRIES: [Entry; 26] = [
     entry("W1", "map 1 GiB, 4 KiB leaves", "page", Some(0.9)),
     entry("W2a", "map 64 GiB, 1 GiB leaves", "leaf", Some(1.15)),
     entry("W2b", "map 64 GiB, 2 MiB leaves", "leaf", Some(0.9)),
@@ -45,9 +45,15 @@ pub(crate) const ENTRIES: [Entry; 21] = [
     entry("W7s", "W7, in 64 GiB", "page", Some(1.8)),
     entry("W8", "split 2 MiB leaves", "leaf", Some(2.0)),
     entry("W9", "make and drop a VM", "VM", None),
+    entry("W9k", "W9, 1,000 devices", "device", None),
+    entry("W9m", "W9, 10,000 devices", "device", None),
     entry("W10", "plan 1,000,000 regions", "region", Some(1.5)),
     entry("W11", "read 1 MiB of a guest", "page", Some(1.1)),
-    entry("W12", "W6 through a VM, 200 regions", "pair", None),
-    entry("W12b", "W12, regions below only", "pair", None),
-    entry("W12m", "W12, 10,000 regions", "pair", None),
+    entry("W11r", "read 1 to 16 bytes of a guest", "copy", Some(3.0)),
+    entry("W11w", "write 1 to 16 bytes", "copy", Some(3.0)),
+    // Four times the goal of W6.
+    entry("W12", "W6 through a VM, 200 regions", "pair", Some(9.6)),
+    entry("W12b", "W12, regions below only", "pair", Some(9.6)),
+    entry("W12m", "W12, 10,000 regions", "pair", Some(9.6)),
+    entry("W13", "faults on lazy memory", "fault", Some(1.15)),
 ];

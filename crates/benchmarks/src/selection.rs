@@ -7,7 +7,10 @@ use anyhow::{Context, Result};
 use crate::contender::nested::{Ept, GStage, Nested, Stage2};
 use crate::contender::{Aarch64Paging, Generic, Multiarch, PageTable, X86};
 use crate::floor::{Floor, FloorTable, FloorTrial, Walker};
-use crate::machine::{self, CopyFloor, Create, MachineConfig, MachinePages, ReadMemory};
+use crate::machine::{
+    self, CopyFloor, CopySmall, Create, CreateLarge, Direction, HandleFaults, MachineConfig,
+    MachinePages, ReadMemory, SmallCopies, TranslateOnly, ZeroAndMap,
+};
 use crate::measurement::{Measurement, measure};
 use crate::planner::{Planner, REGIONS, Regions, SortFloor};
 use crate::trial::{TableTrial, Trial};
@@ -122,6 +125,11 @@ impl Selection {
         self.others("W9", Create::UNITS, &mut report, || {
             vec![Box::new(Create::default())]
         })?;
+        for (name, devices) in [("W9k", 1_000), ("W9m", 10_000)] {
+            self.others(name, devices, &mut report, || {
+                vec![Box::new(CreateLarge::new(devices))]
+            })?;
+        }
         let regions = LazyCell::new(Regions::new);
         self.others("W10", REGIONS, &mut report, || {
             let floor = Box::new(SortFloor::new(&regions));
@@ -130,6 +138,13 @@ impl Selection {
         self.others("W11", ReadMemory::UNITS, &mut report, || {
             vec![Box::new(CopyFloor::new()), Box::new(ReadMemory::new())]
         })?;
+        let copies = LazyCell::new(SmallCopies::new);
+        for (name, direction) in [("W11r", Direction::Read), ("W11w", Direction::Write)] {
+            self.others(name, OPERATIONS, &mut report, || {
+                let floor = Box::new(TranslateOnly::new(&copies));
+                vec![floor, Box::new(CopySmall::new(&copies, direction))]
+            })?;
+        }
         let pages = LazyCell::new(|| <SinglePages>::new(OPERATIONS));
         let machines: [(&str, MachineConfig); 3] = [
             ("W12", machine::some_around),
@@ -139,10 +154,14 @@ impl Selection {
         for (name, config) in machines {
             self.others(name, OPERATIONS, &mut report, || {
                 let floor = Box::new(FloorTrial::new(&*pages));
-                vec![floor, Box::new(MachinePages::new(&pages, config))]
+                let table = Box::new(TableTrial::<_, Nested<Ept>>::new(&*pages));
+                vec![floor, table, Box::new(MachinePages::new(&pages, config))]
             })?;
         }
-        Ok(())
+        self.others("W13", HandleFaults::UNITS, &mut report, || {
+            let floor = Box::new(ZeroAndMap::new());
+            vec![floor, Box::new(HandleFaults::new())]
+        })
     }
 
     /// Runs one workload that is not for tables: the `trials`, the floor first.

@@ -1,11 +1,14 @@
-//! W9: making a whole machine, and dropping it.
+//! W9, W9k and W9m: making a whole machine, and dropping it.
 
 use anyhow::{Context, Result, ensure};
 use nested_paging::Vm;
+use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::guest_vm::VmConfig;
 use nested_paging::x86_64::Ept;
 
-use crate::machine::{CountingHal, DEVICE_BYTES, DEVICE_COUNT, Machine, NAME, RAM_BYTES, config};
+use crate::machine::{
+    CountingHal, DEVICE_BYTES, DEVICE_COUNT, Machine, NAME, RAM_BYTES, config, config_around,
+};
 use crate::trial::Trial;
 
 /// How many machines one round makes and drops, one after the other.
@@ -58,5 +61,50 @@ impl Trial for Create {
 
     fn clean_up(&mut self) {
         self.configs.clear();
+    }
+}
+
+/// Makes a machine with many devices, and drops it.
+pub(crate) struct CreateLarge {
+    devices: u64,
+    config: Option<VmConfig<'static, Ept>>,
+}
+
+impl CreateLarge {
+    /// The trial, for a machine with so many devices, with nothing prepared.
+    pub(crate) const fn new(devices: u64) -> Self {
+        Self {
+            devices,
+            config: None,
+        }
+    }
+}
+
+impl Trial for CreateLarge {
+    fn contender(&self) -> &'static str {
+        NAME
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        self.config = Some(config_around(self.devices)?);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let config = self.config.take().context("no configuration")?;
+        drop(machine(config)?);
+        Ok(())
+    }
+
+    fn verify(&self) -> Result<()> {
+        let mapped = machine(config_around(self.devices)?)?
+            .statistics()
+            .mapped_bytes;
+        ensure!(mapped == self.devices * PAGE_SIZE_4K, "{mapped} bytes");
+        Ok(())
+    }
+
+    fn clean_up(&mut self) {
+        self.config = None;
     }
 }

@@ -1,13 +1,17 @@
-//! The workloads that are about more than a table: W9, W11 and W12.
+//! The workloads that are about more than a table: W9 and W11 to W13.
 #![expect(unsafe_code, reason = "implements `VmHal`")]
 
 mod create;
+mod faults;
 mod pages;
 mod read;
+mod small_copy;
 
-pub(crate) use create::Create;
+pub(crate) use create::{Create, CreateLarge};
+pub(crate) use faults::{HandleFaults, ZeroAndMap};
 pub(crate) use pages::MachinePages;
 pub(crate) use read::{CopyFloor, ReadMemory};
+pub(crate) use small_copy::{CopySmall, Direction, SmallCopies, TranslateOnly};
 
 use std::cell::Cell;
 use std::hint::black_box;
