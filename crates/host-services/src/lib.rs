@@ -15,6 +15,7 @@ extern crate alloc;
 mod guest_fault;
 #[cfg(feature = "alloc")]
 mod host_map;
+mod remote;
 mod vmids;
 
 pub use guest_fault::{
@@ -23,4 +24,5 @@ pub use guest_fault::{
 #[cfg(feature = "alloc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "alloc")))]
 pub use host_map::{HostMap, HostUse};
+pub use remote::{Inside, Posted, RemoteInvalidation, sbi};
 pub use vmids::{Vmid, VmidError, Vmids};

@@ -35,7 +35,8 @@ pub use nested_paging_x86_64 as x86_64;
 pub use guest_addr::*;
 pub use guest_vm::*;
 pub use host_services::{
-    FaultSource, GuestFault, HostMap, HostUse, NoGuestFault, Vmid, VmidError, Vmids,
+    FaultSource, GuestFault, HostMap, HostUse, Inside, NoGuestFault, Posted, RemoteInvalidation,
+    Vmid, VmidError, Vmids,
 };
 pub use mapping_flags::*;
 pub use nested_page_table::*;
