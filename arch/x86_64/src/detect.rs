@@ -22,6 +22,8 @@ impl Capabilities {
     /// - The CPU is at privilege level 0.
     /// - It has EPT (IA32_VMX_PROCBASED_CTLS2 bit 33), without which reading the capabilities traps.
     #[must_use]
+    // See `hardware`.
+    #[inline(always)]
     pub unsafe fn detect() -> Self {
         // SAFETY: the conditions are the caller's.
         let registers = unsafe { hardware::registers() };

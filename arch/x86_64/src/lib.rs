@@ -23,7 +23,9 @@ mod hardware;
 mod hardware;
 mod instructions;
 mod mode;
+pub mod nested;
 mod note;
+pub mod npt;
 mod registers;
 mod vm_fail;
 
@@ -31,5 +33,7 @@ pub use capabilities::{Capabilities, ExecuteControl};
 pub use format::Ept;
 pub use instructions::Instruction;
 pub use mode::{Mode, ModeError, UnknownMode};
+pub use nested::Nested;
+pub use npt::Npt;
 pub use registers::Registers;
 pub use vm_fail::{InstructionFailed, VmFail};

@@ -24,16 +24,27 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
+/// The files below `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    let below = entries.map(|entry| entry.unwrap().path());
+    below
+        .flat_map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![path],
+        })
+        .collect()
+}
+
 #[test]
 fn assembly_stands_in_one_file_of_each_backend() {
     for architecture in ARCHITECTURES {
-        let mut with_assembly = Vec::new();
-        for entry in fs::read_dir(sources(architecture)).unwrap() {
-            let path = entry.unwrap().path();
-            if read(&path).contains("asm!(") {
-                with_assembly.push(path.file_name().unwrap().to_owned());
-            }
-        }
+        let mut with_assembly = files(&sources(architecture));
+        with_assembly.retain(|path| read(path).contains("asm!("));
+        let with_assembly: Vec<_> = with_assembly
+            .iter()
+            .map(|path| path.file_name().unwrap())
+            .collect();
         assert_eq!(with_assembly, ["hardware.rs"], "{architecture}");
     }
 }

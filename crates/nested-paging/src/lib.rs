@@ -28,7 +28,7 @@ pub use nested_paging_riscv64 as riscv64;
 /// AArch64 stage 2: VMSAv8-64 with the 4 KiB granule.
 pub use nested_paging_aarch64 as aarch64;
 
-/// Intel extended page tables of 4 and 5 levels.
+/// Intel's extended page tables and AMD's nested paging, of 4 and 5 levels.
 pub use nested_paging_x86_64 as x86_64;
 
 // Whole, so that no type which a signature names is missing here.
@@ -44,7 +44,7 @@ pub use region_planner::{Origin, OverlapReason, PlanError};
 
 pub use nested_paging_aarch64::Stage2;
 pub use nested_paging_riscv64::GStage;
-pub use nested_paging_x86_64::Ept;
+pub use nested_paging_x86_64::{Ept, Nested, Npt};
 
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "riscv64")] {

@@ -1,8 +1,8 @@
 //! x86-64: sequences of bytes, in the order in which they must stand in a function.
 //!
 //! Instructions have no fixed length here, so a function is searched for opcodes and constants. Sources: SDM 2
-//! (CPUID 0F A2, RDMSR 0F 32, SETC 0F 92, SETZ 0F 94), SDM 3C (INVEPT 66 0F 38 80 /r), SDM 4 (the numbers of
-//! the registers).
+//! (CPUID 0F A2, RDMSR 0F 32, SETC 0F 92, SETZ 0F 94, MOV from CR4 0F 20 /r), SDM 3C (INVEPT 66 0F 38 80 /r), SDM 4
+//! (the numbers of the registers), APM vol. 3 (INVLPGA 0F 01 DF).
 
 use crate::encodings::program::Program;
 
@@ -10,6 +10,8 @@ use crate::encodings::program::Program;
 type Part = (&'static str, &'static [u8]);
 
 const INVEPT: Part = ("INVEPT", &[0x66, 0x0f, 0x38, 0x80]);
+const INVLPGA: Part = ("INVLPGA", &[0x0f, 0x01, 0xdf]);
+const READ_CR: Part = ("MOV from CR4", &[0x0f, 0x20]);
 const SETC: Part = ("SETC", &[0x0f, 0x92]);
 const SETZ: Part = ("SETZ", &[0x0f, 0x94]);
 const RDMSR: Part = ("RDMSR", &[0x0f, 0x32]);
@@ -36,6 +38,30 @@ const FUNCTIONS: &[(&str, &[Part])] = &[
             RDMSR,
             ("leaf 80000008H", &[0x08, 0, 0, 0x80]),
             CPUID,
+        ],
+    ),
+    ("invlpga", &[INVLPGA]),
+    (
+        "detect_npt",
+        &[
+            ("leaf 8000001FH", &[0x1f, 0, 0, 0x80]),
+            CPUID,
+            ("SYSCFG", &[0x10, 0, 0x01, 0xc0]),
+            RDMSR,
+            READ_CR,
+            ("leaf 8000000AH", &[0x0a, 0, 0, 0x80]),
+            CPUID,
+            ("PAT", &[0x77, 0x02, 0, 0]),
+            RDMSR,
+        ],
+    ),
+    (
+        "detect_either",
+        &[
+            ("IA32_VMX_PROCBASED_CTLS", &[0x82, 0x04, 0, 0]),
+            RDMSR,
+            ("IA32_VMX_PROCBASED_CTLS2", &[0x8b, 0x04, 0, 0]),
+            RDMSR,
         ],
     ),
 ];

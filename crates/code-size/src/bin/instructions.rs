@@ -122,13 +122,20 @@ mod x86_64 {
 
     use core::hint::black_box;
 
-    use nested_paging_x86_64::{Capabilities, Instruction};
+    use nested_paging_x86_64::npt::{self, Invlpga};
+    use nested_paging_x86_64::{Capabilities, Instruction, Nested};
 
     functions! {
         unsafe {
             invept_single(eptp) { black_box(&Instruction::InveptSingle { eptp }.execute()); }
             invept_all() { black_box(&Instruction::InveptAll.execute()); }
             detect() { black_box(&Capabilities::detect()); }
+            invlpga(linear_address, asid) {
+                let asid = asid as u32;
+                Invlpga { linear_address, asid }.execute();
+            }
+            detect_npt() { black_box(&npt::Capabilities::detect()); }
+            detect_either() { black_box(&Nested::detect()); }
         }
         safe {}
     }
