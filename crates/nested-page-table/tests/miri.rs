@@ -171,6 +171,12 @@ fn ept() {
     operate(x86_64::Ept::new(x86_64::Mode::Ept4, machine).unwrap());
 }
 
+#[test]
+fn npt() {
+    let machine = x86_64::npt::Capabilities::common().with_accessed_dirty_tracking(true);
+    operate(x86_64::Npt::new(x86_64::npt::Mode::Npt4, machine).unwrap());
+}
+
 /// With a root of two frames.
 #[test]
 fn stage_2() {

@@ -1,13 +1,16 @@
-//! The three architectures with the capabilities that make a difference.
+//! The backends with the capabilities that make a difference.
 
 use mapping_flags::MappingFlags;
 use nested_page_table::{Format, Invalidation, LeafPolicy, Level, NestedPageTable};
 use nested_paging_aarch64 as aarch64;
 use nested_paging_riscv64 as riscv64;
 use nested_paging_x86_64 as x86_64;
+use nested_paging_x86_64::nested::Flush;
+use nested_paging_x86_64::npt::TlbControl;
 use reference_mmu::MemoryKind;
 use simulated_host::{
-    Dsb, EptTlb, Placement, RiscvTlb, SimulatedHost, Stage2Tlb, TlbInstruction, TlbModel, Tlbi,
+    Dsb, EptTlb, NptTlb, Placement, RiscvTlb, SimulatedHost, Stage2Tlb, TlbInstruction, TlbModel,
+    Tlbi,
 };
 
 use crate::reference::{Reference, ReferenceWalker};
@@ -270,10 +273,32 @@ impl Reference for EptReference {
 }
 
 pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
+    let format = ept(mode, number);
+    ept_variant(format, format, number, |format, request| {
+        let flushes = format.instructions(request).map(Flush::Invept);
+        flushes.map(|step| flush(step, 0)).collect()
+    })
+};
+
+/// EPT by the format that is EPT or NPT.
+pub(crate) const NESTED_EPT: fn(&str, u8) -> Variant = |mode, number| {
+    let format = ept(mode, number);
+    ept_variant(
+        x86_64::Nested::from(format),
+        format,
+        number,
+        |format, request| {
+            let flushes = format.instructions(request);
+            flushes.map(|step| flush(step, 0)).collect()
+        },
+    )
+};
+
+fn ept(mode: &str, number: u8) -> x86_64::Ept {
     let (large, tracking, mbec) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
     let executes_from_large = number & 2 == 0;
     // With and without each of the others.
-    let suppress_ve = number % 3 == 0;
+    let suppress_ve = number.is_multiple_of(3);
     let execute = match mbec {
         true => x86_64::ExecuteControl::BothModes,
         false => x86_64::ExecuteControl::Single,
@@ -291,42 +316,155 @@ pub(crate) const EPT: fn(&str, u8) -> Variant = |mode, number| {
         .with_suppress_ve(suppress_ve)
         .with_single_context_invept(large)
         .with_large_executable_leaves(executes_from_large);
-    let format = x86_64::Ept::new(mode.parse().unwrap(), capabilities).unwrap();
+    x86_64::Ept::new(mode.parse().unwrap(), capabilities).unwrap()
+}
+
+fn ept_variant<F: Format>(
+    format: F,
+    ept: x86_64::Ept,
+    number: u8,
+    convert: impl Fn(&F, &Invalidation) -> Vec<TlbInstruction> + Send + Sync + 'static,
+) -> Variant {
+    let machine = ept.capabilities();
     let features = reference_mmu::ept::Features {
         max_phys_addr: 46,
-        execute_only: large,
+        execute_only: machine.execute_only(),
         walk_length_5: true,
         page_2m: true,
-        page_1g: large,
-        accessed_dirty: tracking,
-        mode_based_execute: mbec,
-        violation_exceptions: suppress_ve,
+        page_1g: machine.largest_leaf() == Level::BLOCK_1G,
+        accessed_dirty: machine.accessed_dirty_tracking(),
+        mode_based_execute: machine.execute_control() != x86_64::ExecuteControl::Single,
+        violation_exceptions: machine.suppress_ve(),
     };
-    let convert = |format: &x86_64::Ept, request: &Invalidation| {
-        let raw = |instruction| match instruction {
-            x86_64::Instruction::InveptSingle { eptp } => TlbInstruction::Invept {
-                kind: 1,
-                descriptor: [eptp, 0],
-            },
-            x86_64::Instruction::InveptAll => TlbInstruction::Invept {
-                kind: 2,
-                descriptor: [0, 0],
-            },
-        };
-        format.instructions(request).map(raw).collect()
-    };
-    let tlb = EptTlb::new(CPUS);
     let mut variant = variant(
         format,
         u16::from(number),
         policy(number),
-        tlb,
+        EptTlb::new(CPUS),
         EptReference(features),
         convert,
     );
-    if !executes_from_large {
+    if !machine.large_executable_leaves() {
         // The table is not told: the format insists.
         variant.policy = variant.policy.with_largest_executable(Level::PAGE_4K);
     }
     variant
+}
+
+/// One step of an invalidation on x86, where the guest runs with `asid`.
+fn flush(step: Flush, asid: u32) -> TlbInstruction {
+    let tlb_control = match step {
+        Flush::Invept(instruction) => {
+            let (kind, descriptor) = instruction.operands();
+            return TlbInstruction::Invept { kind, descriptor };
+        }
+        Flush::TlbControl(control) => control.bits(),
+    };
+    TlbInstruction::Vmrun { asid, tlb_control }
+}
+
+#[derive(Clone)]
+struct NptReference(reference_mmu::npt::Features);
+
+impl Reference for NptReference {
+    type Mmu = reference_mmu::npt::Npt;
+
+    fn mmu(&self, root_register: u64) -> Self::Mmu {
+        reference_mmu::npt::Npt::new(root_register, self.0).unwrap()
+    }
+
+    fn is_absent(fault: &reference_mmu::npt::Fault) -> bool {
+        fault.why == reference_mmu::npt::Why::NotPresent
+    }
+
+    fn height(level: u8) -> u8 {
+        level - 1
+    }
+
+    fn memory_type(attributes: &reference_mmu::npt::Attributes) -> u64 {
+        u64::from(attributes.memory_type)
+    }
+
+    /// UC- and WC, which are uncached, are neither of the types that have a name.
+    fn expected_kind(&self, flags: MappingFlags) -> MemoryKind {
+        match flags.intersection(MappingFlags::MEMORY_TYPE) {
+            MappingFlags::DEVICE => MemoryKind::Uncacheable,
+            MappingFlags::UNCACHED => MemoryKind::Other,
+            _ => MemoryKind::WriteBack,
+        }
+    }
+}
+
+pub(crate) const NPT: fn(&str, u8) -> Variant = |mode, number| {
+    let format = npt(mode, number);
+    npt_variant(
+        format,
+        format,
+        number,
+        move |format, request| match format.tlb_control(request) {
+            TlbControl::Nothing => vec![],
+            control => vec![flush(Flush::TlbControl(control), asid(number))],
+        },
+    )
 };
+
+/// NPT by the format that is EPT or NPT.
+pub(crate) const NESTED_NPT: fn(&str, u8) -> Variant = |mode, number| {
+    let format = npt(mode, number);
+    npt_variant(
+        x86_64::Nested::from(format),
+        format,
+        number,
+        move |format, request| {
+            let flushes = format.instructions(request);
+            flushes.map(|step| flush(step, asid(number))).collect()
+        },
+    )
+};
+
+/// ASID 0 is the host's.
+fn asid(number: u8) -> u32 {
+    1 + u32::from(number)
+}
+
+fn npt(mode: &str, number: u8) -> x86_64::Npt {
+    let (large, tracking, by_asid) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
+    // After reset, as Linux sets it, and one without UC-.
+    let pats = [
+        0x0007_0406_0007_0406,
+        0x0407_0506_0007_0106,
+        0x0007_0406_0001_0406,
+    ];
+    let capabilities = x86_64::npt::Capabilities::common()
+        .with_physical_address_bits(46)
+        .with_largest_leaf(if large {
+            Level::BLOCK_1G
+        } else {
+            Level::BLOCK_2M
+        })
+        .with_pat(x86_64::npt::Pat::new(pats[usize::from(number % 3)]))
+        .with_accessed_dirty_tracking(tracking)
+        .with_flush_by_asid(by_asid);
+    x86_64::Npt::new(mode.parse().unwrap(), capabilities).unwrap()
+}
+
+fn npt_variant<F: Format>(
+    format: F,
+    npt: x86_64::Npt,
+    number: u8,
+    convert: impl Fn(&F, &Invalidation) -> Vec<TlbInstruction> + Send + Sync + 'static,
+) -> Variant {
+    let machine = npt.capabilities();
+    let features = reference_mmu::npt::Features {
+        max_phys_addr: 46,
+        five_levels: npt.mode() == x86_64::npt::Mode::Npt5,
+        no_execute: true,
+        page_1g: machine.largest_leaf() == Level::BLOCK_1G,
+        pat: machine.pat().bits(),
+    };
+    let asid = asid(number);
+    let vmid = asid as u16;
+    let tlb = NptTlb::new(CPUS, move |_| asid);
+    let reference = NptReference(features);
+    variant(format, vmid, policy(number), tlb, reference, convert)
+}

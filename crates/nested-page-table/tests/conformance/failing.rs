@@ -9,7 +9,7 @@ use nested_page_table::{
     InvalidationFailed, MapError, ProtectError, UnmapError, UnmappedLeaf, Unsettled,
 };
 
-use crate::architectures::{AARCH64, EPT, RISCV};
+use crate::architectures::{AARCH64, EPT, NPT, RISCV};
 use crate::variant::{Table, Variant};
 
 const PAGE: u64 = 0x1000;
@@ -25,6 +25,7 @@ fn everywhere(test: impl Fn(&Variant, &mut dyn Table)) {
             RISCV("sv39x4", number),
             AARCH64("ipa40", number),
             EPT("ept4", number),
+            NPT("npt4", number),
         ] {
             let mut table = (variant.new_table)(variant.host).unwrap();
             test(&variant, &mut *table);
@@ -169,7 +170,12 @@ fn a_leaf_that_cannot_be_broken_stays_whole() {
 
 #[test]
 fn a_table_whose_last_invalidation_fails_keeps_its_frames() {
-    for variant in [RISCV("sv39x4", 0), AARCH64("ipa40", 0), EPT("ept4", 0)] {
+    for variant in [
+        RISCV("sv39x4", 0),
+        AARCH64("ipa40", 0),
+        EPT("ept4", 0),
+        NPT("npt4", 0),
+    ] {
         let mut table = (variant.new_table)(variant.host).unwrap();
         map_pages(&mut *table, 3);
         let before = frames_out(&variant);

@@ -5,7 +5,7 @@ use mapping_flags::MappingFlags as F;
 use nested_page_table::{AddressSpaceId, Change, InvalidatedRange, Invalidation, Scope, TableHost};
 use simulated_host::{Access, Permissions, Violation};
 
-use crate::architectures::{AARCH64, EPT, RISCV};
+use crate::architectures::{AARCH64, EPT, NPT, RISCV};
 use crate::driver;
 use crate::operation::{Operation, Step};
 use crate::variant::Variant;
@@ -30,6 +30,7 @@ fn everywhere(steps: &[Step]) {
         driver::run(RISCV("sv39x4", number), steps);
         driver::run(AARCH64("ipa40", number), steps);
         driver::run(EPT("ept4", number), steps);
+        driver::run(NPT("npt4", number), steps);
     }
 }
 
@@ -426,7 +427,12 @@ fn a_leaf_is_reported_once() {
 /// A visitor that broke off at the last entry of a table was shown the block behind the table.
 #[test]
 fn a_visit_that_breaks_off_at_the_end_of_a_table_is_over() {
-    for variant in [RISCV("sv39x4", 0), AARCH64("ipa40", 0), EPT("ept4", 0)] {
+    for variant in [
+        RISCV("sv39x4", 0),
+        AARCH64("ipa40", 0),
+        EPT("ept4", 0),
+        NPT("npt4", 0),
+    ] {
         let mut table = (variant.new_table)(variant.host).unwrap();
         let range = |start, size| GuestPhysRange::from_start_size(GuestPhysAddr::new(start), size);
         let last_page = range(BLOCK - PAGE, PAGE).unwrap();
@@ -449,6 +455,7 @@ fn statistics_count_every_frame_that_is_out() {
         (AARCH64("ipa40", 0), 2),
         (AARCH64("ipa43", 0), 16),
         (EPT("ept4", 0), 1),
+        (NPT("npt5", 0), 1),
     ] {
         let mut table = (variant.new_table)(variant.host).expect("a table");
         assert_eq!(table.statistics().table_frames, root_frames);

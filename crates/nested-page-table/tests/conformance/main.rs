@@ -25,7 +25,7 @@ mod variant;
 
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::architectures::{AARCH64, EPT, RISCV};
+use crate::architectures::{AARCH64, EPT, NESTED_EPT, NESTED_NPT, NPT, RISCV};
 use crate::operation::Limits;
 
 /// Runs random steps on one mode.
@@ -65,6 +65,10 @@ conforms! {
     sv57x4: RISCV "sv57x4";
     ept4: EPT "ept4";
     ept5: EPT "ept5";
+    npt4: NPT "npt4";
+    npt5: NPT "npt5";
+    nested_ept4: NESTED_EPT "ept4";
+    nested_npt4: NESTED_NPT "npt4";
     ipa32: AARCH64 "ipa32";
     ipa33: AARCH64 "ipa33";
     ipa34: AARCH64 "ipa34";

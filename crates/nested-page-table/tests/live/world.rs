@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use simulated_host::SimulatedHost;
 
-use crate::architectures::{AARCH64, EPT, RISCV};
+use crate::architectures::{AARCH64, EPT, NESTED_EPT, NESTED_NPT, NPT, RISCV};
 use crate::variant::{Table, Variant};
 
 pub(crate) const PAGE: u64 = 0x1000;
@@ -72,6 +72,10 @@ pub(crate) fn on_each(test: impl Fn(&mut World)) {
             AARCH64("ipa48", number),
             EPT("ept4", number),
             EPT("ept5", number),
+            NPT("npt4", number),
+            NPT("npt5", number),
+            NESTED_EPT("ept4", number),
+            NESTED_NPT("npt4", number),
         ] {
             let mut world = World::new(variant);
             test(&mut world);

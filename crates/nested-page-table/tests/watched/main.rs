@@ -13,6 +13,7 @@
 )]
 
 #[path = "../conformance/architectures.rs"]
+#[expect(dead_code, reason = "the conformance test uses more of it")]
 mod architectures;
 mod judge;
 mod operations;

@@ -7,7 +7,7 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags as F;
 use nested_page_table::UnmappedLeaf;
 
-use crate::architectures::{AARCH64, EPT, RISCV};
+use crate::architectures::{AARCH64, EPT, NPT, RISCV};
 use crate::judge::Judge;
 use crate::turn::before_each;
 use crate::variant::{Table, Variant};
@@ -45,14 +45,18 @@ fn variants() -> impl Iterator<Item = Variant> {
             RISCV("sv39x4", number),
             AARCH64("ipa40", number),
             EPT("ept4", number),
+            NPT("npt4", number),
         ]
     })
 }
 
+/// How many architectures each number has.
+const ARCHITECTURES: usize = 4;
+
 /// Watches `work` after `set_up`, on every variant.
 fn watch(set_up: Work, work: Work) {
     for (index, variant) in variants().enumerate() {
-        let number = index / 3;
+        let number = index / ARCHITECTURES;
         let tracks = variant.rules.hardware_writes_entries;
         let again = || variants().nth(index).unwrap();
         let (after, accesses) = run_through(again(), set_up, work);
