@@ -154,6 +154,8 @@ pub(crate) enum OutputFormat {
     Json,
     /// A picture
     Svg,
+    /// A page with the picture, to zoom and to search
+    Html,
 }
 
 /// How to print what is no picture.

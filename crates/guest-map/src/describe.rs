@@ -27,6 +27,11 @@ impl<'e, 'a> Entry<'e, 'a> {
         Some(Self { region, place })
     }
 
+    /// The row.
+    pub(crate) const fn place(&self) -> Place {
+        self.place
+    }
+
     /// Where the row stands in its file.
     pub(crate) const fn offset(&self) -> usize {
         self.place.offset as usize

@@ -65,6 +65,7 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
                 OutputFormat::Table => Ok(report::table::write(planned, options, output)?),
                 OutputFormat::Json => report::json::write(planned, output),
                 OutputFormat::Svg => Ok(report::svg::write(planned, output)?),
+                OutputFormat::Html => report::html::write(machine, options, output),
             }
         }),
         Command::Check { configs, options } => with_machines(configs, options, |machines| {

@@ -83,7 +83,7 @@ struct Leaves {
 }
 
 /// An array whose elements are made one by one.
-struct Sequence<F>(F);
+pub(super) struct Sequence<F>(pub(super) F);
 
 impl<F, I> Serialize for Sequence<F>
 where

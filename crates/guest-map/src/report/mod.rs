@@ -1,5 +1,6 @@
 //! A plan on paper: for people, for programs, as a picture.
 
+pub(crate) mod html;
 pub(crate) mod json;
 mod picture;
 pub(crate) mod size;

@@ -66,6 +66,10 @@ impl Widths {
         }
     }
 
+    pub(crate) const fn digits(&self) -> usize {
+        self.digits
+    }
+
     fn range(&self, span: Span) -> String {
         let width = self.digits + 2;
         format!("{:#0width$x}-{:#0width$x}", span.start, span.last)

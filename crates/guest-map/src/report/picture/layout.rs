@@ -53,9 +53,7 @@ pub(crate) struct Sheet<'b, 'p, 'a> {
 impl<'b, 'p, 'a> Sheet<'b, 'p, 'a> {
     /// A sheet of `blocks`, with at most `limit` rows in each address space.
     pub(crate) fn new(blocks: &'b [Block<'p, 'a>], limit: usize) -> Self {
-        let number = |(block, index): (Span, u32)| (block, index);
-        let guest = blocks.iter().map(|block| block.guest).zip(0..).map(number);
-        let guest_column = Column::of(guest);
+        let guest_column = Column::of(blocks.iter().map(|block| block.guest).zip(0..));
         let hosts = blocks.iter().zip(0..);
         let hosts = hosts.filter_map(|(block, index)| Some((block.host?, index)));
         let host_column = Column::of(hosts);
@@ -116,7 +114,38 @@ impl<'b, 'p, 'a> Sheet<'b, 'p, 'a> {
     }
 }
 
-/// Two lines at least for large rows, and 2 pixels more whenever the size doubles.
+/// Cuts blocks that follow each other into sheets of about `height`: the number of rows in each, and its
+/// blocks. There are at most `limit` rows in all.
+pub(crate) fn rows_of(
+    blocks: &[Block<'_, '_>],
+    limit: usize,
+    height: u32,
+) -> Vec<(usize, Range<usize>)> {
+    let column = Column::of(blocks.iter().map(|block| block.guest).zip(0..));
+    let mut sheets: Vec<(usize, Range<usize>)> = Vec::new();
+    let mut left = 0;
+    let mut before = 0;
+    for row in sum_up(&column, limit) {
+        let of_row = column.blocks(&row.places).count();
+        let needed = height_of(row.span) + gap_height(row.span.start - before);
+        before = row.span.last;
+        match sheets.last_mut() {
+            Some((rows, blocks)) if needed <= left => {
+                *rows += 1;
+                blocks.end += of_row;
+                left -= needed;
+            }
+            last => {
+                let start = last.map_or(0, |(_, blocks)| blocks.end);
+                sheets.push((1, start..start + of_row));
+                left = height.saturating_sub(needed);
+            }
+        }
+    }
+    sheets
+}
+
+/// One line, and 2 pixels more whenever the size doubles from 64 KiB on.
 fn height_of(span: Span) -> u32 {
     let pages = (span.last - span.start) >> 12;
     ROW + 2 * pages.checked_ilog2().unwrap_or_default().saturating_sub(3)

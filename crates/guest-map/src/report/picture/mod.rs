@@ -1,4 +1,4 @@
-//! The picture of a plan.
+//! The picture of a plan, as far as [SVG](super::svg) and [HTML](super::html) share it.
 //!
 //! - [`mod@space`]: the blocks of a plan, and the order that they have in each address space.
 //! - [`mod@sum_up`]: neighbours become one row where there are too many for a picture.
@@ -14,5 +14,5 @@ mod sum_up;
 pub(super) mod text;
 
 pub(super) use draw::{Widths, draw, draw_legend};
-pub(super) use layout::Sheet;
-pub(super) use space::blocks_of;
+pub(super) use layout::{Sheet, rows_of};
+pub(super) use space::{Block, blocks_of};

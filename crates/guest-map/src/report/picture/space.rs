@@ -81,16 +81,32 @@ impl<'p, 'a> Block<'p, 'a> {
         }
     }
 
+    /// Its entries, by guest address and then by input order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &'p Region<'a>> + use<'p, 'a> {
+        let (mapping, emulated) = self.parts();
+        let of_mapping = mapping.into_iter().flat_map(|mapping| mapping.sources());
+        of_mapping.chain(emulated)
+    }
+
+    /// Whether the guest reaches bytes that no entry asked for.
+    pub(crate) fn exposes(&self) -> bool {
+        matches!(&self.what, What::Mapping(mapping) if mapping.exposed_bytes() > 0)
+    }
+
+    const fn parts(&self) -> (Option<Mapping<'p, 'a>>, Option<&'p Region<'a>>) {
+        match self.what {
+            What::Mapping(mapping) => (Some(mapping), None),
+            What::Emulated(region) => (None, Some(region)),
+        }
+    }
+
     /// The names of its entries, each once.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> + use<'p, 'a> {
-        let (mapping, emulated) = match self.what {
-            What::Mapping(mapping) => (Some(mapping), None),
-            What::Emulated(region) => (None, Some(region.name())),
-        };
+        let (mapping, emulated) = self.parts();
         let of_mapping = mapping
             .into_iter()
             .flat_map(|mapping| unique_sources(&mapping));
-        of_mapping.chain(emulated)
+        of_mapping.chain(emulated.map(Region::name))
     }
 
     /// Whether guest and host address differ.

@@ -24,14 +24,14 @@ impl<T: AsRef<str>> Display for Escaped<T> {
     }
 }
 
-/// How many columns of a fixed font `text` takes: characters beyond Latin may be twice as wide.
+/// How many columns of a fixed font `text` takes: those of East Asia are twice as wide.
 fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
 
 const fn columns_of(character: char) -> usize {
     match character {
-        '\0'..'\u{300}' | '…' => 1,
+        '\0'..'\u{1100}' | '\u{2000}'..'\u{2e80}' => 1,
         _ => 2,
     }
 }
