@@ -1,4 +1,4 @@
-//! The three architectures, their modes, and the table format that follows.
+//! The architectures, their modes, and the table format that follows.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use mapping_flags::{FlagsError, MappingFlags};
 use nested_page_table::{Format, Geometry};
 use nested_paging_aarch64::{self as aarch64, Stage2};
 use nested_paging_riscv64::{self as riscv64, GStage};
-use nested_paging_x86_64::{self as x86_64, Ept};
+use nested_paging_x86_64::{self as x86_64, Ept, Npt, npt};
 
 use crate::capabilities::Capabilities;
 
@@ -107,7 +107,10 @@ impl fmt::Display for Architecture {
 pub(crate) enum Mode {
     Riscv64(riscv64::Mode),
     Aarch64(aarch64::Mode),
+    /// Intel's.
     X86_64(x86_64::Mode),
+    /// AMD's.
+    Npt(npt::Mode),
 }
 
 impl Mode {
@@ -117,13 +120,22 @@ impl Mode {
         riscv64
             .or_else(|| name.parse().ok().map(Self::Aarch64))
             .or_else(|| name.parse().ok().map(Self::X86_64))
+            .or_else(|| name.parse().ok().map(Self::Npt))
     }
 
     pub(crate) const fn architecture(self) -> Architecture {
         match self {
             Self::Riscv64(_) => Architecture::Riscv64,
             Self::Aarch64(_) => Architecture::Aarch64,
-            Self::X86_64(_) => Architecture::X86_64,
+            Self::X86_64(_) | Self::Npt(_) => Architecture::X86_64,
+        }
+    }
+
+    /// The modes of the same processors, smallest first. On x86_64 those of Intel's and AMD's are different.
+    pub(crate) fn kin(self, capabilities: Capabilities<'_>) -> Vec<Self> {
+        match self {
+            Self::Npt(_) => npt::Mode::AUTO.iter().copied().map(Self::Npt).collect(),
+            _ => self.architecture().auto_modes(capabilities),
         }
     }
 
@@ -133,6 +145,7 @@ impl Mode {
             Self::Riscv64(mode) => mode.input_bits(),
             Self::Aarch64(mode) => mode.input_bits(),
             Self::X86_64(mode) => mode.input_bits(),
+            Self::Npt(mode) => mode.input_bits(),
         }
     }
 
@@ -152,6 +165,9 @@ impl Mode {
             Self::X86_64(mode) => Ept::new(mode, capabilities.x86_64())
                 .map(Hardware::X86_64)
                 .map_err(|error| error.to_string()),
+            Self::Npt(mode) => Npt::new(mode, capabilities.npt())
+                .map(Hardware::Npt)
+                .map_err(|error| error.to_string()),
         }
     }
 }
@@ -162,6 +178,7 @@ impl fmt::Display for Mode {
             Self::Riscv64(mode) => mode.fmt(f),
             Self::Aarch64(mode) => mode.fmt(f),
             Self::X86_64(mode) => mode.fmt(f),
+            Self::Npt(mode) => mode.fmt(f),
         }
     }
 }
@@ -172,6 +189,7 @@ pub(crate) enum Hardware {
     Riscv64(GStage),
     Aarch64(Stage2),
     X86_64(Ept),
+    Npt(Npt),
 }
 
 /// Evaluates `$body` with `$format` bound to the format of the hardware, whichever it is.
@@ -181,6 +199,7 @@ macro_rules! with_format {
             $crate::architecture::Hardware::Riscv64($format) => $body,
             $crate::architecture::Hardware::Aarch64($format) => $body,
             $crate::architecture::Hardware::X86_64($format) => $body,
+            $crate::architecture::Hardware::Npt($format) => $body,
         }
     };
 }

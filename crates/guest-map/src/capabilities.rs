@@ -4,7 +4,7 @@ use std::fmt;
 
 use nested_paging_aarch64::{self as aarch64, PhysicalAddressRange};
 use nested_paging_riscv64 as riscv64;
-use nested_paging_x86_64 as x86_64;
+use nested_paging_x86_64::{self as x86_64, npt};
 
 use crate::architecture::Architecture;
 
@@ -117,5 +117,16 @@ impl Capabilities<'_> {
         x86_64::Capabilities::common()
             .with_physical_address_bits(self.pa_bits().unwrap_or(52).min(52))
             .with_execute_only(!self.has(Capability::NoExecuteOnly))
+    }
+
+    /// Of AMD's processors.
+    pub(crate) fn npt(self) -> npt::Capabilities {
+        npt::Capabilities::common()
+            .with_physical_address_bits(self.x86_64().physical_address_bits())
+    }
+
+    /// Whether the command line says that memory can be executed and not read.
+    pub(crate) fn claims_execute_only(self) -> bool {
+        self.has(Capability::ExecuteOnly)
     }
 }

@@ -11,7 +11,7 @@ use nested_page_table::Format;
 use reference_mmu::{NestedMmu, Permissions, Region, Translation};
 use region_planner::{LeafCounts, Mapping};
 
-use crate::architecture::with_format;
+use crate::architecture::{Mode, with_format};
 use crate::build::Built;
 use crate::cli::Options;
 use crate::hardware_walk::{Walkable, WalkerMemory};
@@ -77,6 +77,10 @@ fn vmid_of(machine: &Machine<'_>) -> Result<u16, Problem> {
     let planned = &machine.planned;
     let id = planned.config.id;
     let bits = with_format!(planned.hardware, format => format.vmid_bits());
+    if let (0, Mode::Npt(mode)) = (id, planned.mode) {
+        let text = format!("[base] id 0 is no VMID in mode {mode}: ASID 0 is the host's");
+        return Err(machine.problem_at(planned.config.id_offset, text));
+    }
     match u16::try_from(id) {
         Ok(vmid) if id < 1 << bits => Ok(vmid),
         _ => {

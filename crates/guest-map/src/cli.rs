@@ -109,8 +109,8 @@ pub(crate) struct Options {
     /// The architecture; without it, that of the CPUs in the device tree
     #[arg(long, value_enum)]
     pub(crate) arch: Option<Architecture>,
-    /// The mode of the tables: sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4 or ept5; auto is the
-    /// smallest usual one that holds all mappings
+    /// The mode of the tables: sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4, ept5, npt4 or npt5;
+    /// auto is the smallest usual one that holds all mappings
     #[arg(long, default_value = "auto")]
     pub(crate) mode: String,
     /// What the processors have and what not, such as svpbmt, no-execute-only or pa-bits=36

@@ -5,8 +5,9 @@ use mapping_flags::{MappingFlags, MemoryType};
 use nested_page_table::Format;
 use nested_paging_aarch64::Stage2;
 use nested_paging_riscv64::GStage;
-use nested_paging_x86_64::Ept;
-use reference_mmu::{MemoryKind, NestedMmu, PhysicalMemory, aarch64, ept, riscv};
+use nested_paging_x86_64::npt::Mode;
+use nested_paging_x86_64::{Ept, Npt};
+use reference_mmu::{MemoryKind, NestedMmu, PhysicalMemory, aarch64, ept, npt, riscv};
 use simulated_host::SparseMemory;
 
 /// A format whose tables a reference walker reads.
@@ -91,6 +92,30 @@ impl Walkable for Ept {
         match flags.memory_type() {
             MemoryType::WriteBack => MemoryKind::WriteBack,
             MemoryType::Uncached | MemoryType::Device => MemoryKind::Uncacheable,
+        }
+    }
+}
+
+impl Walkable for Npt {
+    type Mmu = npt::Npt;
+
+    fn mmu(&self, root_register: u64) -> Result<Self::Mmu, String> {
+        let features = npt::Features {
+            max_phys_addr: 52,
+            five_levels: self.mode() == Mode::Npt5,
+            no_execute: true,
+            page_1g: true,
+            pat: self.capabilities().pat().bits(),
+        };
+        npt::Npt::new(root_register, features).map_err(|error| error.to_string())
+    }
+
+    /// UC-, which is uncached, is no type of its own for the walker.
+    fn memory_kind(&self, flags: MappingFlags) -> MemoryKind {
+        match flags.memory_type() {
+            MemoryType::WriteBack => MemoryKind::WriteBack,
+            MemoryType::Uncached => MemoryKind::Other,
+            MemoryType::Device => MemoryKind::Uncacheable,
         }
     }
 }

@@ -57,6 +57,16 @@ pub(crate) struct Target<'t> {
     pub(crate) memory: &'t HostMemory,
 }
 
+impl Target<'_> {
+    /// The modes of the processors that the plan is for, smallest first.
+    pub(crate) fn modes(&self) -> Vec<Mode> {
+        match self.mode {
+            Some(mode) => mode.kin(self.capabilities),
+            None => self.architecture.auto_modes(self.capabilities),
+        }
+    }
+}
+
 /// A configuration that was accepted.
 #[derive(Debug)]
 pub(crate) struct Planned<'r, 'a> {
@@ -261,12 +271,7 @@ impl<'t> Width<'t> {
     }
 
     fn wide_enough(&self, last: GuestPhysAddr) -> Option<Mode> {
-        let Target {
-            architecture,
-            capabilities,
-            ..
-        } = self.target;
-        let mut modes = architecture.auto_modes(capabilities).into_iter();
+        let mut modes = self.target.modes().into_iter();
         modes.find(|mode| last.fits_in(mode.input_bits()))
     }
 }

@@ -86,6 +86,12 @@ pub(crate) fn with_machines<R>(
         let text = format!("{capability} is of {owner}, and the architecture is {architecture}");
         return Err(Failure::Usage(text));
     }
+    if let Some(mode @ Mode::Npt(_)) = mode
+        && capabilities.claims_execute_only()
+    {
+        let text = format!("execute-only is of Intel's processors, and {mode} is a mode of AMD's");
+        return Err(Failure::Usage(text));
+    }
 
     // A tree that is broken says nothing about paths: that it is broken is problem enough.
     if tree.is_none_or(|tree| tree.is_some()) {
@@ -267,7 +273,8 @@ fn parse_mode(name: &str) -> Result<Option<Mode>, Failure> {
 /// What is wrong with a mode that there is not.
 pub(crate) fn no_such_mode(name: &str) -> String {
     format!(
-        "there is no mode {name:?}: use auto, sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4 or ept5"
+        "there is no mode {name:?}: use auto, sv39x4, sv48x4, sv57x4, ipa32 to ipa48, ept4, ept5, \
+         npt4 or npt5"
     )
 }
 
@@ -292,9 +299,9 @@ fn without_architecture(tree: Option<HostTree<'_>>, problems: Vec<Problem>) -> F
     }
 }
 
-/// What flags mean does not depend on the mode.
+/// What flags mean does not depend on which mode of a processor it is.
 fn base_hardware(target: Target<'_>) -> Result<Hardware, Failure> {
-    let modes = target.architecture.auto_modes(target.capabilities);
+    let modes = target.modes();
     let mut hardware = modes.iter().map(|mode| mode.hardware(target.capabilities));
     let found = hardware.find_map(Result::ok);
     found.ok_or_else(|| {

@@ -158,6 +158,7 @@ fn memory_of_guests_is_never_allocated() {
         ("riscv64", "sv48x4"),
         ("aarch64", "ipa48"),
         ("x86_64", "ept4"),
+        ("x86_64", "npt4"),
     ] {
         let options = ["--arch", arch, "--mode", mode];
         let output = run("check", &config(memory, ""), &options).accepted();
@@ -302,12 +303,13 @@ fn tables_are_dumped_in_runs() {
         "[0x3fe0_0000, 0x8040_1000, 7, 1]",
         "passthrough_addresses = [[0x1000, 0x2000]]",
     );
-    for (arch, levels) in [
-        ("riscv64", [0, 1, 2, 1, 0]),
-        ("aarch64", [3, 2, 1, 2, 3]),
-        ("x86_64", [1, 2, 3, 2, 1]),
+    for (arch, mode, levels) in [
+        ("riscv64", "auto", [0, 1, 2, 1, 0]),
+        ("aarch64", "auto", [3, 2, 1, 2, 3]),
+        ("x86_64", "auto", [1, 2, 3, 2, 1]),
+        ("x86_64", "npt5", [1, 2, 3, 2, 1]),
     ] {
-        let dump = run("dump", &text, &["--arch", arch]).accepted();
+        let dump = run("dump", &text, &["--arch", arch, "--mode", mode]).accepted();
         let runs: Vec<_> = dump.lines().filter(|line| line.starts_with("0x")).collect();
         let expected = [
             ("0x0000001000-0x0000002fff", "rw-", "2 of 4 KiB"),

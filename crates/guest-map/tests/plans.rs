@@ -335,28 +335,27 @@ fn a_tree_that_does_not_tell_the_architecture_is_wrong_usage() {
     .accepted();
 }
 
-const EXAMPLES: [(&str, &str); 4] = [
-    ("qemu-virt-riscv64.toml", "riscv64"),
-    ("qemu-virt-aarch64.toml", "aarch64"),
-    ("pc-x86_64.toml", "x86_64"),
-    ("rk3588.toml", "aarch64"),
+const EXAMPLES: [(&str, &str, &str); 6] = [
+    ("qemu-virt-riscv64.toml", "riscv64", "auto"),
+    ("qemu-virt-aarch64.toml", "aarch64", "auto"),
+    ("pc-x86_64.toml", "x86_64", "auto"),
+    ("pc-x86_64.toml", "x86_64", "npt4"),
+    ("pc-x86_64.toml", "x86_64", "npt5"),
+    ("rk3588.toml", "aarch64", "auto"),
 ];
 
 #[test]
 fn the_examples_plan_check_and_fit_80_columns() {
-    for (name, arch) in EXAMPLES {
-        let table = guest_map(&["plan", &example(name), "--arch", arch]).accepted();
+    for (name, arch, mode) in EXAMPLES {
+        let run = |command| guest_map(&[command, &example(name), "--arch", arch, "--mode", mode]);
+        let table = run("plan").accepted();
         assert!(
             table.lines().all(|line| line.chars().count() <= 80),
             "{table}"
         );
-        let check = guest_map(&["check", &example(name), "--arch", arch]).accepted();
+        let check = run("check").accepted();
         assert!(check.contains("as planned"), "{check}");
-        assert!(
-            !guest_map(&["dump", &example(name), "--arch", arch])
-                .accepted()
-                .is_empty()
-        );
+        assert!(!run("dump").accepted().is_empty());
     }
 }
 
@@ -515,7 +514,7 @@ fn decimal_addresses_are_pointed_out() {
 
 #[test]
 fn the_manual_shows_what_is_printed() {
-    let (name, arch) = EXAMPLES[0];
+    let (name, arch, _) = EXAMPLES[0];
     let table = guest_map(&["plan", &example(name), "--arch", arch]).accepted();
     assert!(include_str!("../README.md").contains(&table), "{table}");
 }

@@ -178,6 +178,15 @@ fn apply(page: Option<Page>, diff: &str, at: u64) -> Option<Page> {
         })
 }
 
+/// Each architecture, and AMD's tables beside Intel's.
+const TARGETS: [(&str, &str); 5] = [
+    ("riscv64", "auto"),
+    ("aarch64", "auto"),
+    ("x86_64", "auto"),
+    ("x86_64", "npt4"),
+    ("x86_64", "npt5"),
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -210,11 +219,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_planned_is_built(text in configuration(), arch in prop::sample::select(vec!["riscv64", "aarch64", "x86_64"])) {
+    fn what_is_planned_is_built(text in configuration(), target in prop::sample::select(TARGETS.to_vec())) {
         let folder = Folder::new();
         let file = folder.file("vm.toml", &text);
-        let plan = guest_map(&["plan", &file, "--arch", arch, "--format", "json"]);
-        let check = guest_map(&["check", &file, "--arch", arch]);
+        let (arch, mode) = target;
+        let plan = guest_map(&["plan", &file, "--arch", arch, "--mode", mode, "--format", "json"]);
+        let check = guest_map(&["check", &file, "--arch", arch, "--mode", mode]);
         prop_assert_eq!(&plan.stderr, &check.stderr);
         prop_assert_eq!(plan.status, check.status);
         if plan.status == 1 {

@@ -451,7 +451,7 @@ fn wrong_usage() {
     let folder = Folder::new();
     let file = folder.file("vm.toml", config(RAM, ""));
     let tree = folder.file("host.dtb", riscv_tree(vec![]));
-    let usages: [&[&str]; 10] = [
+    let usages: [&[&str]; 12] = [
         &[],
         &["plan"],
         &["check", "--arch", "riscv64"],
@@ -459,6 +459,8 @@ fn wrong_usage() {
         &["plan", &file, "--arch", "mips"],
         &["plan", &file, "--arch", "aarch64", "--mode", "sv39x4"],
         &["plan", &file, "--dtb", &tree, "--mode", "ept4"],
+        &["plan", &file, "--dtb", &tree, "--mode", "npt4"],
+        &["plan", &file, "--arch", "x86_64", "--mode", "npt6"],
         &["plan", &file, "--dtb", &tree, "--arch", "aarch64"],
         &["plan", &file, "--arch", "aarch64", "--mode", "ipa31"],
         &["translate", &file, "here", "--arch", "riscv64"],
