@@ -1,7 +1,8 @@
-//! `cargo xtask cross`: every library must build without an operating system.
+//! `cargo xtask cross`: every library, and every example that is a module for kernels, must build without an operating
+//! system.
 
 use cargo_metadata::camino::Utf8PathBuf;
-use cargo_metadata::{Metadata, MetadataCommand, Package};
+use cargo_metadata::{CrateType, Metadata, MetadataCommand, Package, Target, TargetKind};
 
 use crate::process;
 use crate::report::Report;
@@ -33,6 +34,8 @@ pub(crate) fn run(options: &Options, report: &mut Report) {
 
 struct Libraries {
     names: Vec<String>,
+    /// Package and name.
+    examples: Vec<(String, String)>,
     target_directory: Utf8PathBuf,
 }
 
@@ -46,29 +49,46 @@ impl Libraries {
 
     fn in_metadata(metadata: &Metadata) -> Self {
         let packages = metadata.workspace_packages().into_iter();
+        let bare_metal: Vec<&Package> = packages.filter(|package| is_bare_metal(package)).collect();
         Self {
-            names: packages
-                .filter(|package| is_bare_metal(package))
-                .map(name)
+            names: bare_metal.iter().map(|package| name(package)).collect(),
+            examples: bare_metal
+                .iter()
+                .flat_map(|package| modules(package))
                 .collect(),
             target_directory: metadata.target_directory.join("cross"),
         }
     }
 
     fn build(&self, target: &str, toolchain: Toolchain) -> Result<(), String> {
-        process::run(
-            toolchain
-                .cargo_build()
-                .args(["--lib", "--keep-going", "--target", target])
-                .arg("--target-dir")
-                .arg(&self.target_directory)
-                .args(self.names.iter().flat_map(|name| ["--package", name])),
-        )
+        let command = || {
+            let mut command = toolchain.cargo_build();
+            command
+                .args(["--keep-going", "--target", target, "--target-dir"])
+                .arg(&self.target_directory);
+            command
+        };
+        let packages = self.names.iter().flat_map(|name| ["--package", name]);
+        process::run(command().arg("--lib").args(packages))?;
+        self.examples.iter().try_for_each(|(package, example)| {
+            process::run(command().args(["--package", package, "--example", example]))
+        })
     }
 }
 
 fn name(package: &Package) -> String {
     package.name.to_string()
+}
+
+/// The examples of `package` that are libraries: package and name.
+fn modules(package: &Package) -> Vec<(String, String)> {
+    let is_module = |target: &&Target| {
+        target.is_kind(TargetKind::Example) && !target.crate_types.contains(&CrateType::Bin)
+    };
+    let modules = package.targets.iter().filter(is_module);
+    modules
+        .map(|target| (name(package), target.name.clone()))
+        .collect()
 }
 
 /// Whether `package` has a library and does not say `cross = false` in `[package.metadata.xtask]`.
@@ -83,10 +103,14 @@ mod tests {
 
     #[test]
     fn libraries_are_built_and_programs_are_not() {
-        let names = Libraries::of_the_workspace().unwrap().names;
+        let Libraries {
+            names, examples, ..
+        } = Libraries::of_the_workspace().unwrap();
         assert!(names.iter().any(|name| name == "nested-paging"));
         assert!(names.iter().any(|name| name == "nested-paging-riscv64"));
         assert!(!names.iter().any(|name| name == "xtask"));
+        let module = ("nested-paging-arceos".into(), "axvm_tables".into());
+        assert_eq!(examples, [module]);
     }
 
     #[test]

@@ -88,6 +88,23 @@ const LIBRARIES: &[Row] = &[
         ],
         &["cfg-if"],
     ),
+    row(
+        "nested-paging-arceos",
+        &[
+            "guest-addr",
+            "mapping-flags",
+            "nested-page-table",
+            "nested-paging-riscv64",
+            "nested-paging-aarch64",
+            "nested-paging-x86-64",
+        ],
+        &[
+            "axaddrspace",
+            "axvm-types",
+            "ax-memory-addr",
+            "page-table-generic",
+        ],
+    ),
 ];
 
 /// Crates that may depend on anything and that nobody depends on, not even in tests.

@@ -1,6 +1,6 @@
 //! The examples of the libraries are programs for a host, and end by themselves.
 
-use cargo_metadata::{Metadata, TargetKind};
+use cargo_metadata::{CrateType, Metadata, TargetKind};
 
 use crate::process::{self, cargo};
 use crate::report::Tally;
@@ -28,13 +28,16 @@ fn run_one(package: &str, example: &str) -> Result<(), String> {
     process::run(command.args(["run", "--quiet", "--package", package, "--example", example]))
 }
 
-/// The examples of all packages: package and name.
+/// The programs among the examples of all packages: package and name.
 fn examples(metadata: &Metadata) -> Vec<(String, String)> {
     let packages = metadata.workspace_packages().into_iter();
     packages
         .flat_map(|package| {
             let targets = package.targets.iter();
-            let examples = targets.filter(|target| target.is_kind(TargetKind::Example));
+            // A module for kernels is no program; `cross` builds it.
+            let examples = targets.filter(|target| {
+                target.is_kind(TargetKind::Example) && target.crate_types.contains(&CrateType::Bin)
+            });
             examples.map(|target| (package.name.to_string(), target.name.clone()))
         })
         .collect()
