@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 
 use ax_memory_addr::{PhysAddr, VirtAddr};
 use nested_page_table::NewTableError;
-use nested_paging_arceos::{AllocatorFrames, LevelsError, StoppedGuests, Table};
+use nested_paging_arceos::{AllocatorFrames, StoppedGuests, Table};
 use page_table_generic::FrameAllocator;
 
 /// The trait of `axvm`'s host layer, as far as tables need it.
@@ -70,47 +70,66 @@ pub type NestedPageTable<P> = Table<nested_paging_riscv64::GStage, Host<P>>;
 pub type NestedPageTable<P> = Table<nested_paging_aarch64::Stage2, Host<P>>;
 /// The table of the target: what `axvm` calls `ArchNestedPageTable`.
 #[cfg(target_arch = "x86_64")]
-pub type NestedPageTable<P> = Table<nested_paging_x86_64::Ept, Host<P>>;
+pub type NestedPageTable<P> = Table<nested_paging_x86_64::Nested, Host<P>>;
 
 /// Why there is no table.
 #[derive(Debug)]
-pub enum Error<M> {
-    /// There is no format with so many levels.
-    Levels(LevelsError<M>),
+pub enum Error {
+    /// The processor has no tables with so many levels.
+    Levels(usize),
     /// The root could not be made.
     Table(NewTableError),
 }
 
 /// An empty table with this many levels.
 #[cfg(target_arch = "riscv64")]
-pub fn new<P: PagingHandler + 'static>(
-    levels: usize,
-) -> Result<NestedPageTable<P>, Error<nested_paging_riscv64::ModeError>> {
+pub fn new<P: PagingHandler + 'static>(levels: usize) -> Result<NestedPageTable<P>, Error> {
     // A kernel fills the capabilities in from its device tree.
     let capabilities = nested_paging_riscv64::Capabilities::common();
-    let format = nested_paging_arceos::g_stage(levels, capabilities).map_err(Error::Levels)?;
+    let format = nested_paging_arceos::g_stage(levels, capabilities);
+    let format = format.map_err(|_| Error::Levels(levels))?;
     table(format).map_err(Error::Table)
 }
 
 /// An empty table with this many levels.
 #[cfg(target_arch = "aarch64")]
-pub fn new<P: PagingHandler + 'static>(
-    levels: usize,
-) -> Result<NestedPageTable<P>, Error<nested_paging_aarch64::ModeError>> {
+pub fn new<P: PagingHandler + 'static>(levels: usize) -> Result<NestedPageTable<P>, Error> {
     // A kernel uses `detect()` on each CPU.
     let capabilities = nested_paging_aarch64::Capabilities::common();
-    let format = nested_paging_arceos::stage_2(levels, capabilities).map_err(Error::Levels)?;
+    let format = nested_paging_arceos::stage_2(levels, capabilities);
+    let format = format.map_err(|_| Error::Levels(levels))?;
     table(format).map_err(Error::Table)
+}
+
+/// Which tables the processor walks: `axvm` knows when it has chosen its backend.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub enum NestedPagingFormat {
+    /// Intel's extended page tables.
+    Ept,
+    /// AMD's nested page tables.
+    Npt,
 }
 
 /// An empty table with this many levels.
 #[cfg(target_arch = "x86_64")]
 pub fn new<P: PagingHandler + 'static>(
     levels: usize,
-) -> Result<NestedPageTable<P>, Error<nested_paging_x86_64::ModeError>> {
+    format: NestedPagingFormat,
+) -> Result<NestedPageTable<P>, Error> {
+    use nested_paging_x86_64::{Capabilities, Nested, npt};
+
     // A kernel uses `detect()`.
-    let capabilities = nested_paging_x86_64::Capabilities::common();
-    let format = nested_paging_arceos::ept(levels, capabilities).map_err(Error::Levels)?;
+    let format: Nested = match format {
+        NestedPagingFormat::Ept => {
+            let format = nested_paging_arceos::ept(levels, Capabilities::common());
+            format.map_err(|_| Error::Levels(levels))?.into()
+        }
+        NestedPagingFormat::Npt => {
+            let format = nested_paging_arceos::npt(levels, npt::Capabilities::common());
+            format.map_err(|_| Error::Levels(levels))?.into()
+        }
+    };
     table(format).map_err(Error::Table)
 }
 

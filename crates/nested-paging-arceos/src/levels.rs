@@ -5,7 +5,7 @@ use core::fmt;
 use nested_page_table::Format;
 use nested_paging_aarch64::{self as aarch64, Stage2};
 use nested_paging_riscv64::{self as riscv64, GStage};
-use nested_paging_x86_64::{self as x86_64, Ept};
+use nested_paging_x86_64::{self as x86_64, Ept, Nested, Npt};
 
 /// Why there is no format with so many levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,18 @@ impl AxvmFormat for Ept {
     }
 }
 
+impl AxvmFormat for Npt {
+    fn axvm_mode(&self) -> usize {
+        0
+    }
+}
+
+impl AxvmFormat for Nested {
+    fn axvm_mode(&self) -> usize {
+        0
+    }
+}
+
 /// The RISC-V G-stage of 3, 4 or 5 levels: Sv39x4, Sv48x4 or Sv57x4.
 ///
 /// # Errors
@@ -111,7 +123,7 @@ pub const fn stage_2(
     }
 }
 
-/// Extended page tables of 4 or 5 levels.
+/// Intel's extended page tables of 4 or 5 levels. [`Nested`] can hold the format, or that of [`npt`].
 ///
 /// # Errors
 ///
@@ -128,6 +140,29 @@ pub const fn ept(
         _ => return Err(LevelsError::Levels { levels }),
     };
     match Ept::new(mode, capabilities) {
+        Ok(format) => Ok(format),
+        Err(error) => Err(LevelsError::Mode(error)),
+    }
+}
+
+/// AMD's nested page tables of 4 or 5 levels: as many as the host's own tables have. [`Nested`] can hold the format, or that
+/// of [`ept`].
+///
+/// # Errors
+///
+/// - [`LevelsError::Levels`]: another number of levels.
+/// - [`LevelsError::Mode`]: the capabilities lack the mode.
+pub const fn npt(
+    levels: usize,
+    capabilities: x86_64::npt::Capabilities,
+) -> Result<Npt, LevelsError<x86_64::npt::ModeError>> {
+    use x86_64::npt::Mode;
+    let mode = match levels {
+        4 => Mode::Npt4,
+        5 => Mode::Npt5,
+        _ => return Err(LevelsError::Levels { levels }),
+    };
+    match Npt::new(mode, capabilities) {
         Ok(format) => Ok(format),
         Err(error) => Err(LevelsError::Mode(error)),
     }

@@ -13,5 +13,5 @@ mod table;
 pub use convert::{flags_from_axvm, flags_to_axvm};
 pub use frames::AllocatorFrames;
 pub use host::StoppedGuests;
-pub use levels::{AxvmFormat, LevelsError, ept, g_stage, stage_2};
+pub use levels::{AxvmFormat, LevelsError, ept, g_stage, npt, stage_2};
 pub use table::Table;

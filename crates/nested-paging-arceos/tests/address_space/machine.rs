@@ -4,10 +4,10 @@ use axvm_types::NestedPagingConfig;
 use guest_addr::GuestPhysAddr;
 use nested_paging_aarch64::{self as aarch64, PhysicalAddressRange, Stage2};
 use nested_paging_arceos::{
-    AllocatorFrames, AxvmFormat, StoppedGuests, Table, ept, g_stage, stage_2,
+    AllocatorFrames, AxvmFormat, StoppedGuests, Table, ept, g_stage, npt, stage_2,
 };
 use nested_paging_riscv64::{self as riscv64, GStage};
-use nested_paging_x86_64::{self as x86_64, Ept};
+use nested_paging_x86_64::{self as x86_64, Ept, Nested, Npt};
 use reference_mmu::{Access, GuestMode, NestedMmu};
 
 use crate::arena::Arena;
@@ -122,6 +122,53 @@ impl Machine for Ept {
         let eptp = config.root_paddr.as_usize() as u64 | (config.levels as u64 - 1) << 3 | 6;
         let mmu = reference_mmu::ept::Ept::new(eptp, features).unwrap();
         walk(&mmu, memory, address, access)
+    }
+}
+
+impl Machine for Npt {
+    fn all() -> Vec<Self> {
+        vec![npt(4, x86_64::npt::Capabilities::common()).unwrap()]
+    }
+
+    fn reach(
+        &self,
+        memory: &Arena,
+        config: &NestedPagingConfig,
+        address: usize,
+        access: Access,
+    ) -> Option<usize> {
+        let features = reference_mmu::npt::Features {
+            max_phys_addr: 40,
+            five_levels: config.levels == 5,
+            no_execute: true,
+            page_1g: true,
+            pat: reference_mmu::npt::Features::RESET_PAT,
+        };
+        let root = config.root_paddr.as_usize() as u64;
+        let mmu = reference_mmu::npt::Npt::new(root, features).unwrap();
+        walk(&mmu, memory, address, access)
+    }
+}
+
+/// Either, at run time.
+impl Machine for Nested {
+    fn all() -> Vec<Self> {
+        let ept = Ept::all().into_iter().map(Self::from);
+        ept.chain(Npt::all().into_iter().map(Self::from)).collect()
+    }
+
+    fn reach(
+        &self,
+        memory: &Arena,
+        config: &NestedPagingConfig,
+        address: usize,
+        access: Access,
+    ) -> Option<usize> {
+        match (self.as_ept(), self.as_npt()) {
+            (Some(ept), _) => ept.reach(memory, config, address, access),
+            (_, Some(npt)) => npt.reach(memory, config, address, access),
+            (None, None) => None,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use axvm_types::GuestPhysAddr;
 use nested_paging_aarch64::Stage2;
 use nested_paging_arceos::Table;
 use nested_paging_riscv64::GStage;
-use nested_paging_x86_64::Ept;
+use nested_paging_x86_64::{Ept, Nested, Npt};
 use reference_mmu::Access;
 
 use crate::arena::Arena;
@@ -34,15 +34,14 @@ pub(crate) trait Check {
 }
 
 pub(crate) fn on_every_machine(check: &impl Check) {
-    GStage::all()
-        .into_iter()
-        .for_each(|format| check.check(format));
-    Stage2::all()
-        .into_iter()
-        .for_each(|format| check.check(format));
-    Ept::all()
-        .into_iter()
-        .for_each(|format| check.check(format));
+    fn each<F: Machine>(check: &impl Check) {
+        F::all().into_iter().for_each(|format| check.check(format));
+    }
+    each::<GStage>(check);
+    each::<Stage2>(check);
+    each::<Ept>(check);
+    each::<Npt>(check);
+    each::<Nested>(check);
 }
 
 /// An address space over one table, and the hardware.

@@ -47,8 +47,21 @@ impl axvm_tables::PagingHandler for Handler {
 }
 
 #[test]
-fn the_example_makes_a_table_that_an_address_space_uses() {
-    let table = axvm_tables::new::<Handler>(4).unwrap();
+fn the_example_makes_tables_that_an_address_space_uses() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use axvm_tables::NestedPagingFormat::{Ept, Npt};
+        use_it(|levels| axvm_tables::new::<Handler>(levels, Ept));
+        use_it(|levels| axvm_tables::new::<Handler>(levels, Npt));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    use_it(axvm_tables::new::<Handler>);
+}
+
+fn use_it(
+    new: impl Fn(usize) -> Result<axvm_tables::NestedPageTable<Handler>, axvm_tables::Error>,
+) {
+    let table = new(4).unwrap();
     let config = table.nested_paging_config();
     assert_eq!(config.levels, 4);
     let mut space = AddrSpace::new_empty(table, 0.into(), 1 << 40).unwrap();
@@ -62,5 +75,5 @@ fn the_example_makes_a_table_that_an_address_space_uses() {
     assert_eq!(host.as_usize() & 0xfff, 0x234);
     drop(space);
     assert!(ARENA.out().is_empty());
-    assert!(axvm_tables::new::<Handler>(2).is_err());
+    assert!(new(2).is_err());
 }

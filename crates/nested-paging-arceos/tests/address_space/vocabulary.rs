@@ -1,7 +1,9 @@
 //! Flags, and formats by their number of levels.
 
 use axvm_types::MappingFlags;
-use nested_paging_arceos::{LevelsError, ept, flags_from_axvm, flags_to_axvm, g_stage, stage_2};
+use nested_paging_arceos::{
+    LevelsError, ept, flags_from_axvm, flags_to_axvm, g_stage, npt, stage_2,
+};
 
 #[test]
 fn flags_keep_their_bits() {
@@ -45,5 +47,8 @@ fn the_number_of_levels_is_checked() {
         let expected = LevelsError::Levels { levels };
         let x86 = ept(levels, nested_paging_x86_64::Capabilities::common());
         assert_eq!(x86.map(drop), Err(expected));
+        let expected = LevelsError::Levels { levels };
+        let amd = npt(levels, nested_paging_x86_64::npt::Capabilities::common());
+        assert_eq!(amd.map(drop), Err(expected));
     }
 }
