@@ -43,12 +43,17 @@ pub(crate) const EXECUTE_NEVER: u64 = 0b11 << EXECUTE_NEVER_SHIFT;
 pub(crate) const EXECUTE_NOWHERE: u64 = 0b10 << EXECUTE_NEVER_SHIFT;
 /// `XN` 11: executes at EL1 only (FEAT_XNX).
 pub(crate) const EXECUTE_EL1_ONLY: u64 = 0b11 << EXECUTE_NEVER_SHIFT;
-const EXECUTE_NEVER_SHIFT: u32 = 53;
+pub(crate) const EXECUTE_NEVER_SHIFT: u32 = 53;
 
-/// Bit 56, reserved for software: the mapping has `USER`.
-pub(crate) const SOFTWARE_USER: u64 = 1 << 56;
-/// Bit 57, reserved for software: the leaf was written to before it became read-only.
-pub(crate) const SOFTWARE_DIRTY: u64 = 1 << 57;
+/// Bit 55, reserved for software outside the Realm state: the mapping has `USER`.
+pub(crate) const SOFTWARE_USER: u64 = 1 << 55;
+/// Bits 56 and 57, reserved for software: the flags `DEVICE` and `UNCACHED` once more, so that the flags of an
+/// own leaf are read by two shifts.
+pub(crate) const SOFTWARE_DEVICE: u64 = 1 << 56;
+pub(crate) const SOFTWARE_UNCACHED: u64 = 1 << 57;
+/// Bit 58, reserved for software while `VTCR_EL2.AssuredOnly` is 0: the leaf was written to before it became
+/// read-only.
+pub(crate) const SOFTWARE_DIRTY: u64 = 1 << 58;
 
 /// Every bit that permissions and dirty state live in.
 pub(crate) const PERMISSIONS: u64 =

@@ -7,13 +7,33 @@ use nested_page_table::{Entry, Format, Geometry, Leaf, Level, UpdateRules};
 
 use crate::capabilities::Capabilities;
 use crate::descriptor::{
-    ACCESS_FLAG, ADDRESS, DIRTY_BIT_MODIFIER, EXECUTE_EL1_ONLY, EXECUTE_NEVER, EXECUTE_NOWHERE,
-    INNER_SHAREABLE, MEM_ATTR, MEM_ATTR_DEVICE, MEM_ATTR_FORCED_WRITE_BACK, MEM_ATTR_NON_CACHEABLE,
-    MEM_ATTR_NORMAL, MEM_ATTR_WRITE_BACK, PERMISSIONS, READ, SOFTWARE_DIRTY, SOFTWARE_USER,
-    TABLE_OR_PAGE, VALID, WRITE,
+    ACCESS_FLAG, ADDRESS, DIRTY_BIT_MODIFIER, EXECUTE_EL1_ONLY, EXECUTE_NEVER, EXECUTE_NEVER_SHIFT,
+    EXECUTE_NOWHERE, INNER_SHAREABLE, MEM_ATTR, MEM_ATTR_DEVICE, MEM_ATTR_FORCED_WRITE_BACK,
+    MEM_ATTR_NON_CACHEABLE, MEM_ATTR_NORMAL, MEM_ATTR_WRITE_BACK, PERMISSIONS, READ,
+    SOFTWARE_DEVICE, SOFTWARE_DIRTY, SOFTWARE_UNCACHED, SOFTWARE_USER, TABLE_OR_PAGE, VALID, WRITE,
 };
 use crate::mode::{Mode, ModeError};
 use crate::{hardware, registers};
+
+/// READ and WRITE are `S2AP`.
+const ACCESS_SHIFT: u32 = 6;
+const _: () = assert!((MappingFlags::READ_WRITE.bits() as u64) << ACCESS_SHIFT == READ | WRITE);
+/// DBM, where it stands for WRITE.
+const DIRTY_SHIFT: u32 = 50;
+const _: () = assert!((MappingFlags::WRITE.bits() as u64) << DIRTY_SHIFT == DIRTY_BIT_MODIFIER);
+/// The upper bit of `XN`, inverted, and the software bits have the order of the flags EXECUTE, USER, DEVICE and
+/// UNCACHED.
+const UPPER_SHIFT: u32 = 52;
+const UPPER_FLAGS: MappingFlags = MappingFlags::EXECUTE
+    .union(MappingFlags::USER)
+    .union(MappingFlags::MEMORY_TYPE);
+const _: () = {
+    let bits = EXECUTE_NOWHERE | SOFTWARE_USER | SOFTWARE_DEVICE | SOFTWARE_UNCACHED;
+    assert!((UPPER_FLAGS.bits() as u64) << UPPER_SHIFT == bits);
+    assert!((MappingFlags::EXECUTE.bits() as u64) << UPPER_SHIFT == EXECUTE_NOWHERE);
+    assert!((MappingFlags::USER.bits() as u64) << UPPER_SHIFT == SOFTWARE_USER);
+    assert!((MappingFlags::DEVICE.bits() as u64) << UPPER_SHIFT == SOFTWARE_DEVICE);
+};
 
 /// The AArch64 stage-2 format of one mode with the capabilities of one machine: VMSAv8-64, 4 KiB
 /// granule, leaves of 4 KiB, 2 MiB and (from `ipa35` on) 1 GiB.
@@ -126,6 +146,25 @@ impl Stage2 {
 
     #[inline]
     fn decode_flags(&self, bits: u64) -> MappingFlags {
+        self.decode_permissions(bits) | self.decode_memory_type(bits).flags()
+    }
+
+    /// [`decode_flags`](Self::decode_flags) of a leaf that this format made: without branches, and for all
+    /// capabilities alike.
+    #[inline]
+    fn decode_own_flags(bits: u64) -> MappingFlags {
+        // Without dirty tracking DBM is clear; with it, `S2AP[1]` is set in writable leaves only. Bit 50 is clear.
+        let access = bits >> ACCESS_SHIFT | bits >> DIRTY_SHIFT;
+        let access = access & u64::from(MappingFlags::READ_WRITE.bits());
+        // From XN on. Of XN, 00 becomes 11, 10 becomes 01, and 11 becomes 10: the upper bit is EXECUTE.
+        let upper = (bits >> EXECUTE_NEVER_SHIFT ^ 0b10) + 1;
+        let upper = upper << (EXECUTE_NEVER_SHIFT - UPPER_SHIFT) & u64::from(UPPER_FLAGS.bits());
+        MappingFlags::from_bits_truncate((access | upper) as u32)
+    }
+
+    /// The permissions of a leaf, also where DBM stands for `WRITE`, and `XN` 11 for `EXECUTE`.
+    #[inline]
+    fn decode_permissions(&self, bits: u64) -> MappingFlags {
         let when = |condition, flag| {
             if condition {
                 flag
@@ -140,7 +179,6 @@ impl Stage2 {
                 MappingFlags::EXECUTE,
             )
             | when(bits & SOFTWARE_USER != 0, MappingFlags::USER)
-            | self.decode_memory_type(bits).flags()
     }
 
     /// Whatever is neither Device nor the write-back that this format writes counts as uncached.
@@ -196,7 +234,9 @@ unsafe impl Format for Stage2 {
         } else {
             0
         };
-        page | self.leaf | self.memory_attributes(flags) | self.permissions(flags)
+        let once_more = flags.intersection(MappingFlags::MEMORY_TYPE).bits();
+        let memory_type = self.memory_attributes(flags) | u64::from(once_more) << UPPER_SHIFT;
+        page | self.leaf | memory_type | self.permissions(flags)
     }
 
     #[inline]
@@ -235,13 +275,22 @@ unsafe impl Format for Stage2 {
         if level != Level::PAGE_4K && bits & 0xff == TABLE_OR_PAGE | VALID {
             // Nothing stands above the address.
             Entry::Table(HostPhysAddr::new(bits).align_down_4k())
-        } else if bits & VALID == 0 {
-            Entry::Absent
         } else {
-            let address = HostPhysAddr::new(bits & ADDRESS);
-            let flags = self.decode_flags(bits);
-            Entry::Leaf(Leaf { address, flags })
+            match self.decode_own_leaf(level, bits) {
+                Some(leaf) => Entry::Leaf(leaf),
+                None => Entry::Absent,
+            }
         }
+    }
+
+    #[inline]
+    fn decode_own_leaf(&self, _level: Level, bits: u64) -> Option<Leaf> {
+        if bits & VALID == 0 {
+            return None;
+        }
+        let address = HostPhysAddr::new(bits & ADDRESS);
+        let flags = Self::decode_own_flags(bits);
+        Some(Leaf { address, flags })
     }
 
     #[inline]

@@ -19,7 +19,7 @@ pub(crate) const ACCESSED: u64 = 1 << 6;
 pub(crate) const DIRTY: u64 = 1 << 7;
 /// RSW, bit 8: the software's; the flag `USER`.
 pub(crate) const SOFTWARE_USER: u64 = 1 << 8;
-/// RSW, bit 9: the software's; the flag `DEVICE` where PBMT cannot carry it.
+/// RSW, bit 9: the software's; the flag `DEVICE`, which PBMT carries too where the hart has it.
 pub(crate) const SOFTWARE_DEVICE: u64 = 1 << 9;
 /// PPN: bits 53:10 are address bits 55:12.
 pub(crate) const PPN: u64 = ((1 << 44) - 1) << PPN_SHIFT;

@@ -21,9 +21,16 @@ const VMIDMAX: u32 = 14;
 /// READ, WRITE and EXECUTE are R, W and X, one bit further up.
 const ACCESS_SHIFT: u32 = 1;
 const _: () = assert!((MappingFlags::ACCESS.bits() as u64) << ACCESS_SHIFT == ACCESS);
-/// USER is the lower RSW bit.
-const USER_SHIFT: u32 = 5;
-const _: () = assert!((MappingFlags::USER.bits() as u64) << USER_SHIFT == SOFTWARE_USER);
+/// USER and DEVICE are the RSW bits.
+const SOFTWARE_SHIFT: u32 = 5;
+const SOFTWARE_FLAGS: MappingFlags = MappingFlags::USER.union(MappingFlags::DEVICE);
+const _: () = {
+    assert!((MappingFlags::USER.bits() as u64) << SOFTWARE_SHIFT == SOFTWARE_USER);
+    assert!((MappingFlags::DEVICE.bits() as u64) << SOFTWARE_SHIFT == SOFTWARE_DEVICE);
+};
+/// UNCACHED is the lower bit of PBMT.
+const UNCACHED_SHIFT: u32 = 56;
+const _: () = assert!((MappingFlags::UNCACHED.bits() as u64) << UNCACHED_SHIFT == PBMT_NC);
 
 /// The G-stage of one machine in one mode: the format of its tables, hgatp and the fences.
 ///
@@ -70,7 +77,7 @@ impl GStage {
             false => (ACCESSED, DIRTY),
         };
         let (device, uncached, memory_type, leaf_reserved) = match capabilities.svpbmt() {
-            true => (PBMT_IO, PBMT_NC, PBMT, RESERVED | NAPOT),
+            true => (PBMT_IO | SOFTWARE_DEVICE, PBMT_NC, PBMT, RESERVED | NAPOT),
             false => (SOFTWARE_DEVICE, 0, SOFTWARE_DEVICE, RESERVED | PBMT | NAPOT),
         };
         Ok(Self {
@@ -103,7 +110,7 @@ impl GStage {
     /// R, W, X and the mark, and D where it goes with W.
     const fn permission_bits(&self, flags: MappingFlags) -> u64 {
         let access = (flags.intersection(MappingFlags::ACCESS).bits() as u64) << ACCESS_SHIFT;
-        let user = (flags.intersection(MappingFlags::USER).bits() as u64) << USER_SHIFT;
+        let user = (flags.intersection(MappingFlags::USER).bits() as u64) << SOFTWARE_SHIFT;
         let dirty = match flags.contains(MappingFlags::WRITE) {
             true => self.preset_dirty,
             false => 0,
@@ -117,7 +124,7 @@ impl GStage {
         let memory_type = bits & self.memory_type;
         if memory_type == 0 {
             Some(MemoryType::WriteBack)
-        } else if memory_type == self.device {
+        } else if memory_type == self.device & self.memory_type {
             Some(MemoryType::Device)
         } else if memory_type == self.uncached {
             Some(MemoryType::Uncached)
@@ -143,7 +150,7 @@ impl GStage {
 #[inline]
 fn decode_permissions(bits: u64) -> MappingFlags {
     let access = (bits & ACCESS) >> ACCESS_SHIFT;
-    let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
+    let user = (bits & SOFTWARE_USER) >> SOFTWARE_SHIFT;
     MappingFlags::from_bits_truncate((access | user) as u32)
 }
 
@@ -226,15 +233,24 @@ unsafe impl Format for GStage {
             let address = bits.wrapping_sub(VALID) << (12 - PPN_SHIFT);
             return Entry::Table(HostPhysAddr::new(address));
         }
+        match self.decode_own_leaf(level, bits) {
+            Some(leaf) => Entry::Leaf(leaf),
+            None => Entry::Absent,
+        }
+    }
+
+    #[inline]
+    fn decode_own_leaf(&self, _level: Level, bits: u64) -> Option<Leaf> {
         if bits & VALID == 0 {
-            return Entry::Absent;
+            return None;
         }
         let address = decode_address(bits);
-        let memory_type = self
-            .decode_memory_type(bits)
-            .map_or(MappingFlags::empty(), MemoryType::flags);
-        let flags = decode_permissions(bits).union(memory_type);
-        Entry::Leaf(Leaf { address, flags })
+        let select = |shift: u32, flags: MappingFlags| bits >> shift & u64::from(flags.bits());
+        let flags = select(ACCESS_SHIFT, MappingFlags::ACCESS)
+            | select(SOFTWARE_SHIFT, SOFTWARE_FLAGS)
+            | select(UNCACHED_SHIFT, MappingFlags::UNCACHED);
+        let flags = MappingFlags::from_bits_truncate(flags as u32);
+        Some(Leaf { address, flags })
     }
 
     #[inline]

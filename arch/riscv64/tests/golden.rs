@@ -33,7 +33,7 @@ fn entries() {
         0x2008_0059
     );
     assert_eq!(leaf(&plain, 0x1000_0000, uart), 0x0400_03d7);
-    assert_eq!(leaf(&svpbmt, 0x1000_0000, uart), 0x4000_0000_0400_01d7);
+    assert_eq!(leaf(&svpbmt, 0x1000_0000, uart), 0x4000_0000_0400_03d7);
     let uncached = MappingFlags::READ_WRITE | MappingFlags::UNCACHED;
     assert_eq!(leaf(&svpbmt, 0x8020_0000, uncached), 0x2000_0000_2008_00d7);
     assert_eq!(

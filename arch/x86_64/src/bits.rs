@@ -28,11 +28,15 @@ pub(crate) const EXECUTE_USER: u64 = 1 << 10;
 pub(crate) const ADDRESS: u64 = ((1 << 52) - 1) & !0xfff;
 /// Bit 52 of a leaf, ignored by the hardware: the flag `USER`.
 pub(crate) const SOFTWARE_USER: u64 = 1 << 52;
+/// Bits 53 and 54 of a leaf, ignored by the hardware: the flags `DEVICE` and `UNCACHED` once more, so that
+/// the flags of an own leaf are read by one shift.
+pub(crate) const SOFTWARE_DEVICE: u64 = 1 << 53;
+pub(crate) const SOFTWARE_UNCACHED: u64 = 1 << 54;
 /// Bit 63 of an entry that is absent or a leaf: what the entry forbids is a VM exit, and not a
 /// virtualization exception (#VE) in the guest. Ignored unless the VM-execution control
 /// "EPT-violation #VE" is 1. (SDM 3C, "Convertible EPT Violations".)
 pub(crate) const SUPPRESS_VE: u64 = 1 << 63;
-// The others that are ignored in a leaf, whatever controls are on, are 11, 56:53, 59 and 62. Bits
+// The others that are ignored in a leaf, whatever controls are on, are 11, 56:55, 59 and 62. Bits
 // 57, 58, 60 and 61 belong to controls that are not used.
 
 /// UC: uncacheable. (The types: SDM 3C, "EPT and Memory Typing".)

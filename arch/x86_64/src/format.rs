@@ -7,16 +7,23 @@ use nested_page_table::{Entry, Format, Geometry, Leaf, LeafPolicy, Level, Note, 
 
 use crate::bits::{
     ACCESS, ACCESSED, ADDRESS, DIRTY, EXECUTE, EXECUTE_USER, IGNORE_PAT, LARGE, MEMORY_TYPE,
-    MEMORY_TYPE_SHIFT, PERMISSIONS, READ, SOFTWARE_USER, SUPPRESS_VE, TABLE_RESERVED, TYPE_UC,
-    TYPE_WB, TYPE_WC, TYPE_WP, TYPE_WT, WRITE,
+    MEMORY_TYPE_SHIFT, PERMISSIONS, READ, SOFTWARE_DEVICE, SOFTWARE_UNCACHED, SOFTWARE_USER,
+    SUPPRESS_VE, TABLE_RESERVED, TYPE_UC, TYPE_WB, TYPE_WC, TYPE_WP, TYPE_WT, WRITE,
 };
 use crate::capabilities::{Capabilities, ExecuteControl};
 use crate::mode::{Mode, ModeError};
 use crate::note;
 
 const _: () = assert!(MappingFlags::ACCESS.bits() as u64 == ACCESS);
-const USER_SHIFT: u32 = 49;
-const _: () = assert!((MappingFlags::USER.bits() as u64) << USER_SHIFT == SOFTWARE_USER);
+/// USER, DEVICE and UNCACHED are software bits, in the order of the flags.
+const SOFTWARE_SHIFT: u32 = 49;
+const SOFTWARE_FLAGS: MappingFlags = MappingFlags::USER.union(MappingFlags::MEMORY_TYPE);
+const _: () = {
+    let bits = SOFTWARE_USER | SOFTWARE_DEVICE | SOFTWARE_UNCACHED;
+    assert!((SOFTWARE_FLAGS.bits() as u64) << SOFTWARE_SHIFT == bits);
+    assert!((MappingFlags::USER.bits() as u64) << SOFTWARE_SHIFT == SOFTWARE_USER);
+    assert!((MappingFlags::DEVICE.bits() as u64) << SOFTWARE_SHIFT == SOFTWARE_DEVICE);
+};
 
 /// Device memory is uncacheable whatever the guest says: without ignore-PAT, a guest could make it
 /// write-combining, and its accesses would merge and move.
@@ -118,7 +125,7 @@ impl Ept {
     /// What the permissions of `flags` set, D included where it goes with writing.
     const fn permission_bits(&self, flags: MappingFlags) -> u64 {
         let access = flags.intersection(MappingFlags::ACCESS).bits() as u64;
-        let user = (flags.intersection(MappingFlags::USER).bits() as u64) << USER_SHIFT;
+        let user = (flags.intersection(MappingFlags::USER).bits() as u64) << SOFTWARE_SHIFT;
         let dirty = match flags.contains(MappingFlags::WRITE) {
             true => self.preset_dirty,
             false => 0,
@@ -155,7 +162,7 @@ impl Ept {
             return None;
         }
         let access = bits & (READ | WRITE);
-        let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
+        let user = (bits & SOFTWARE_USER) >> SOFTWARE_SHIFT;
         let execute = match bits & self.execute {
             0 => MappingFlags::empty(),
             _ => MappingFlags::EXECUTE,
@@ -220,6 +227,8 @@ unsafe impl Format for Ept {
         } else {
             WRITE_BACK
         };
+        let once_more = flags.intersection(MappingFlags::MEMORY_TYPE).bits();
+        let memory_type = memory_type | u64::from(once_more) << SOFTWARE_SHIFT;
         let large = match level {
             Level::PAGE_4K => 0,
             _ => LARGE,
@@ -279,19 +288,21 @@ unsafe impl Format for Ept {
             // Nothing stands above the address.
             return Entry::Table(HostPhysAddr::new(bits).align_down_4k());
         }
+        match self.decode_own_leaf(level, bits) {
+            Some(leaf) => Entry::Leaf(leaf),
+            None => Entry::Absent,
+        }
+    }
+
+    #[inline]
+    fn decode_own_leaf(&self, _level: Level, bits: u64) -> Option<Leaf> {
         if bits & ACCESS == 0 {
-            return Entry::Absent;
+            return None;
         }
         let address = HostPhysAddr::new(bits & self.address);
-        let memory_type = match bits & (MEMORY_TYPE | IGNORE_PAT) {
-            DEVICE => MappingFlags::DEVICE,
-            UNCACHED => MappingFlags::UNCACHED,
-            _ => MappingFlags::empty(),
-        };
-        let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
-        let permissions = MappingFlags::from_bits_truncate((bits & ACCESS | user) as u32);
-        let flags = permissions.union(memory_type);
-        Entry::Leaf(Leaf { address, flags })
+        let software = bits >> SOFTWARE_SHIFT & u64::from(SOFTWARE_FLAGS.bits());
+        let flags = MappingFlags::from_bits_truncate((bits & ACCESS | software) as u32);
+        Some(Leaf { address, flags })
     }
 
     #[inline]

@@ -29,9 +29,9 @@ fn entries() {
     assert_eq!(leaf(&tracking, block, 0x4020_0000, RWX), 0x4020_00b7);
     assert_eq!(leaf(&plain, page, 0x1000, MappingFlags::READ), 0x1131);
     assert_eq!(leaf(&plain, page, 0x1000, MappingFlags::EXECUTE), 0x1134);
-    // Ignore-PAT, and USER in bit 52.
+    // Ignore-PAT, and USER and DEVICE in bits 52 and 53.
     let uart = leaf(&plain, page, 0xfee0_0000, MappingFlags::PASSTHROUGH);
-    assert_eq!(uart, 0x0010_0000_fee0_0343);
+    assert_eq!(uart, 0x0030_0000_fee0_0343);
     let top = leaf(&plain, page, 0x000f_ffff_ffff_f000, MappingFlags::READ);
     assert_eq!(top, 0x000f_ffff_ffff_f131);
     assert_eq!(plain.encode_table(HostPhysAddr::new(0x7000)), 0x7007);

@@ -11,7 +11,6 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
 use crate::change::edit::Edit;
-use crate::contract::entry::Entry;
 use crate::contract::error::{MapError, NewTableError, ProtectError, UnmapError};
 use crate::contract::format::Format;
 use crate::contract::frames::HostFrames;
@@ -199,14 +198,14 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     /// short form of [`translate`](Self::translate). One load for each level.
     #[inline]
     pub fn host_of(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        self.tree.tables.walk(address, |level, found| match found {
-            // Leaves are aligned to their size.
-            Entry::Leaf(leaf) => {
-                let offset = address.as_u64() & (self.geometry().entry_size(level) - 1);
-                Some(HostPhysAddr::new(leaf.address.as_u64() | offset))
-            }
-            _ => None,
-        })
+        let (level, bits, offset) = self.tree.tables.walk(address, |level, bits| {
+            let offset = address.as_u64() & (self.geometry().entry_size(level) - 1);
+            Some((level, bits, offset))
+        })?;
+        // Once for all levels, which takes less code.
+        let leaf = self.format().decode_own_leaf(level, bits)?;
+        // Leaves are aligned to their size.
+        Some(HostPhysAddr::new(leaf.address.as_u64() | offset))
     }
 
     /// Puts one leaf into an absent entry, through a shared reference: any number of CPUs may do this at once.

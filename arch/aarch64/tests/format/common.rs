@@ -44,10 +44,16 @@ pub(crate) fn addresses(level: Level) -> impl Iterator<Item = HostPhysAddr> {
         .map(move |number| HostPhysAddr::new(number * size))
 }
 
-/// What `bits`, which the format made, decode to, by both ways. (Law 6.)
+/// What `bits`, which the format made, decode to, by all ways. (Law 6.)
 pub(crate) fn decode_made(format: &Stage2, level: Level, bits: u64) -> Entry {
     let entry = format.decode(level, bits);
     assert_eq!(format.decode_own(level, bits), entry, "{bits:#x}");
+    let leaf = match entry {
+        Entry::Leaf(leaf) => Some(leaf),
+        Entry::Absent => None,
+        Entry::Table(_) => return entry,
+    };
+    assert_eq!(format.decode_own_leaf(level, bits), leaf, "{bits:#x}");
     entry
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::common::{LEAF_LEVELS, accepted_flags, addresses, decode_made, formats, leaf_of};
 
 /// The bits that a leaf may have, from the figure of the stage-2 descriptor: type 1:0, MemAttr 5:2,
-/// S2AP 7:6, SH 9:8, AF 10, output address, DBM 51, XN 54:53, software 57:56.
+/// S2AP 7:6, SH 9:8, AF 10, output address, DBM 51, XN 54:53, software 57:55.
 fn bits_of_a_leaf(level: Level, dirty_tracking: bool, xnx: bool) -> u64 {
     let address = match level.number() {
         0 => 0x0000_ffff_ffff_f000,
@@ -17,7 +17,7 @@ fn bits_of_a_leaf(level: Level, dirty_tracking: bool, xnx: bool) -> u64 {
     };
     let dbm = u64::from(dirty_tracking) << 51;
     let xn = if xnx { 0b11 << 53 } else { 1 << 54 };
-    0x7ff | address | dbm | xn | 0b11 << 56
+    0x7ff | address | dbm | xn | 0b111 << 55
 }
 
 #[test]

@@ -216,7 +216,7 @@ impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
         let mapping = self.table.translate(address)?;
         Some(Leaf {
             host: mapping.host_of(address)?,
-            bytes: mapping.guest.size(),
+            bytes: mapping.size(),
             flags: u64::from(mapping.flags.bits()),
         })
     }
@@ -226,7 +226,7 @@ impl<B: Backend, H: BenchmarkHost<B::Format>> PageTable for Nested<B, H> {
         self.table.visit(guest, |mapping| {
             visitor(Leaf {
                 host: mapping.host,
-                bytes: mapping.guest.size(),
+                bytes: mapping.size(),
                 flags: u64::from(mapping.flags.bits()),
             });
         });

@@ -36,7 +36,8 @@ use crate::contract::policy::LeafPolicy;
 ///    address_bits(address)`, and `address_bits` is additive, as a field of consecutive bits is: the
 ///    bits of a sum that fits the output width are the sum of the bits.
 /// 5. No bit that the architecture reserves is set.
-/// 6. `decode_own` is `decode` for every word that the format makes.
+/// 6. `decode_own` is `decode` for every word that the format makes, and `decode_own_leaf` is `decode_own` for
+///    each of them that is no table.
 /// 7. `with_permissions` changes no bit of the address, and the same bits in leaves of one level that
 ///    differ in nothing but their address.
 /// 8. [`geometry`](Self::geometry) and [`rules`](Self::rules) return equal values at every call.
@@ -121,6 +122,16 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     #[inline]
     fn decode_own(&self, level: Level, bits: u64) -> Entry {
         self.decode(level, bits)
+    }
+
+    /// The leaf that [`decode_own`](Self::decode_own) finds in `bits`, which are no table; `None` where they are
+    /// absent.
+    #[inline]
+    fn decode_own_leaf(&self, level: Level, bits: u64) -> Option<Leaf> {
+        match self.decode_own(level, bits) {
+            Entry::Leaf(leaf) => Some(leaf),
+            _ => None,
+        }
     }
 
     /// The leaf `bits` with the permissions (`READ`, `WRITE`, `EXECUTE`, `USER`) of `flags`. Address,

@@ -22,6 +22,13 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// The size of the leaf in bytes: that of [`guest`](Self::guest).
+    #[inline]
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        1 << self.level.shift()
+    }
+
     /// Where `address` leads, or `None` outside the leaf.
     #[inline]
     #[must_use]

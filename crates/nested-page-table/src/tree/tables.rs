@@ -105,39 +105,49 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 
     /// Follows tables down to the entry that ends the walk of `address`, and returns what `look` makes
-    /// of its level and of what it is: a leaf, or absent. `None` beyond the input width.
+    /// of its level and its word: a leaf, or absent. `None` beyond the input width.
+    ///
+    /// A ladder of one rung for each level: with a level that is known, all shifts are constant, in the walk and in
+    /// each copy of `look`. A walk enters the ladder at the root's rung.
     #[inline(always)]
     pub(crate) fn walk<R>(
         &self,
         address: GuestPhysAddr,
-        look: impl Fn(Level, Entry) -> Option<R>,
+        look: impl Fn(Level, u64) -> Option<R>,
     ) -> Option<R> {
-        // With a level that is known, the loop becomes straight code with constant shifts.
-        match self.geometry().root_level() {
-            Level::BLOCK_512G => self.walk_from(Level::BLOCK_512G, address, look),
-            level => self.walk_from(level, address, look),
-        }
+        let root = self.geometry().root_level();
+        self.walk_from(root, self.root_entry(root, address)?, address, look)
     }
 
+    /// [`walk`](Self::walk) from the entry `first` of the root, which is of level `root`.
     #[inline(always)]
     fn walk_from<R>(
         &self,
         root: Level,
+        first: &Word,
         address: GuestPhysAddr,
-        look: impl Fn(Level, Entry) -> Option<R>,
+        look: impl Fn(Level, u64) -> Option<R>,
     ) -> Option<R> {
-        // A copy, which no load of an entry keeps from staying in registers.
-        let format = self.format;
-        let mut level = root;
-        let mut entry = self.root_entry(root, address)?;
-        loop {
-            let found = format.decode_own(level, entry.load_acquire());
-            let (Some(below), Entry::Table(table)) = (level.below(), found) else {
-                return look(level, found);
+        let mut bits = first.load_acquire();
+        macro_rules! rung {
+            ($level:ident, $below:ident) => {
+                if Level::$level <= root {
+                    match self.format.decode_own(Level::$level, bits) {
+                        Entry::Table(table) => {
+                            bits = self
+                                .entry_in_frame(table, Level::$below, address)
+                                .load_acquire();
+                        }
+                        _ => return look(Level::$level, bits),
+                    }
+                }
             };
-            level = below;
-            entry = self.entry_in_frame(table, level, address);
         }
+        rung!(HIGHEST, BLOCK_512G);
+        rung!(BLOCK_512G, BLOCK_1G);
+        rung!(BLOCK_1G, BLOCK_2M);
+        rung!(BLOCK_2M, PAGE_4K);
+        look(Level::PAGE_4K, bits)
     }
 
     /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
@@ -259,37 +269,21 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// The leaf that translates `address`.
     #[inline]
     pub(crate) fn leaf(&self, address: GuestPhysAddr) -> Option<Mapping> {
-        let (level, bits) = match self.geometry().root_level() {
-            // As for `walk`.
-            Level::BLOCK_512G => self.last_entry(Level::BLOCK_512G, address),
-            level => self.last_entry(level, address),
+        let root = self.geometry().root_level();
+        let first = match root {
+            // With a shift that is known.
+            Level::BLOCK_512G => self.root_entry(Level::BLOCK_512G, address),
+            root => self.root_entry(root, address),
         }?;
-        match self.format.decode_own(level, bits) {
-            Entry::Leaf(leaf) => Some(Mapping {
+        self.walk_from(root, first, address, |level, bits| {
+            let leaf = self.format.decode_own_leaf(level, bits)?;
+            Some(Mapping {
                 guest: span_of(self.geometry(), level, address),
                 host: leaf.address,
                 flags: leaf.flags,
                 level,
-            }),
-            _ => None,
-        }
-    }
-
-    /// The entry that ends the walk of `address`, with its level. `None` beyond the input width.
-    ///
-    /// The caller decodes it, once: a walk that decodes leaves of every level takes twice as long.
-    #[inline(always)]
-    fn last_entry(&self, root: Level, address: GuestPhysAddr) -> Option<(Level, u64)> {
-        let format = self.format;
-        let mut level = root;
-        let mut bits = self.root_entry(root, address)?.load_acquire();
-        while let Some(below) = level.below()
-            && let Entry::Table(table) = format.decode_own(level, bits)
-        {
-            level = below;
-            bits = self.entry_in_frame(table, level, address).load_acquire();
-        }
-        Some((level, bits))
+            })
+        })
     }
 
     /// The highest level for a leaf with `flags` where guest and host address differ by `delta`.

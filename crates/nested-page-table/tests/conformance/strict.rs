@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::{FlagsError, MappingFlags};
-use nested_page_table::{Entry, Format, Geometry, LeafPolicy, Level, Note, UpdateRules};
+use nested_page_table::{Entry, Format, Geometry, Leaf, LeafPolicy, Level, Note, UpdateRules};
 
 type Hook = Box<dyn FnMut()>;
 
@@ -112,6 +112,16 @@ unsafe impl<F: Format> Format for Strict<F> {
             "{bits:#x} at {level} is no word of the format"
         );
         entry
+    }
+
+    fn decode_own_leaf(&self, level: Level, bits: u64) -> Option<Leaf> {
+        let leaf = match self.decode_own(level, bits) {
+            Entry::Leaf(leaf) => Some(leaf),
+            Entry::Absent => None,
+            Entry::Table(_) => panic!("{bits:#x} at {level} is a table"),
+        };
+        assert_eq!(self.format.decode_own_leaf(level, bits), leaf, "{bits:#x}");
+        leaf
     }
 
     fn with_permissions(&self, level: Level, bits: u64, flags: MappingFlags) -> u64 {
