@@ -291,6 +291,13 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
         self.tree.split(address, largest)
     }
 
+    /// The invalidation that is due on a CPU that faulted although `leaf` permits the access: another CPU filled or raised the
+    /// leaf, and this CPU remembers what was there before.
+    #[inline]
+    pub fn due_after_spurious_fault(&self, leaf: &Mapping) -> Due {
+        Due::spurious(leaf, self.format().rules().fresh_needs_invalidation)
+    }
+
     /// Asks the host for the invalidation that is `due`.
     ///
     /// # Errors

@@ -35,6 +35,18 @@ impl Due {
         Self::Local(InvalidatedRange::leaves(leaf, level, Change::Raised))
     }
 
+    /// After a fault that `leaf` does not explain: see
+    /// [`due_after_spurious_fault`](crate::NestedPageTable::due_after_spurious_fault).
+    pub(crate) fn spurious(leaf: &Mapping, absent_is_cached: bool) -> Self {
+        Self::Local(InvalidatedRange {
+            range: leaf.guest,
+            // Where absent entries may be cached, the one that this CPU remembers may be a table's.
+            level: (!absent_is_cached).then_some(leaf.level),
+            tables: absent_is_cached,
+            change: Change::Raised,
+        })
+    }
+
     /// The request for the host, or for a format's `instructions`. `None` if nothing is due.
     #[must_use]
     pub fn request(self, space: AddressSpaceId) -> Option<Invalidation> {
@@ -53,7 +65,8 @@ pub enum FillOutcome {
     Filled(Due),
     /// A leaf was there already. Nothing has changed. The caller keeps the host memory that it offered.
     ///
-    /// If this leaf permits the access that faulted, the fault was spurious: invalidate locally, and enter the guest.
+    /// If this leaf permits the access that faulted, the fault was spurious: carry out what is
+    /// [due then](crate::NestedPageTable::due_after_spurious_fault), and enter the guest.
     Present(Mapping),
     /// The place of the huge leaf is taken by a table, which may be empty. A table is never removed through a shared
     /// reference. Fill a smaller leaf, or [`map`](crate::Edit::map) the huge one with an exclusive reference.
@@ -74,7 +87,8 @@ pub enum RaiseOutcome {
         /// The invalidation that is due.
         due: Due,
     },
-    /// The leaf had the permissions already. If the guest faulted on them, the fault was spurious: invalidate locally.
+    /// The leaf had the permissions already. If the guest faulted on them, the fault was spurious, as for
+    /// [`FillOutcome::Present`].
     Unchanged(Mapping),
     /// Nothing is mapped here.
     Absent,

@@ -1,5 +1,7 @@
 //! The backends with the capabilities that make a difference.
 
+use std::sync::Arc;
+
 use mapping_flags::MappingFlags;
 use nested_page_table::{Format, Invalidation, LeafPolicy, Level, NestedPageTable};
 use nested_paging_aarch64 as aarch64;
@@ -48,7 +50,7 @@ fn variant<F: Format, R: Reference + Clone>(
         policy,
         absent: format.absent(),
         rules: format.rules(),
-        decode: Box::new(move |level, bits| format.decode(level, bits)),
+        decode: Arc::new(move |level, bits| format.decode(level, bits)),
         check_flags: Box::new(move |flags| format.check_flags(flags)),
         // SAFETY: the box was just leaked; its owner below frees it after the table is gone.
         host: unsafe { &*host },

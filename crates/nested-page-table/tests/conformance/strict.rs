@@ -11,6 +11,8 @@ type Hook = Box<dyn FnMut()>;
 thread_local! {
     /// How often stores were published.
     pub(crate) static PUBLISHED: Cell<u32> = const { Cell::new(0) };
+    /// What happens when stores are published.
+    pub(crate) static ON_PUBLISH: Cell<fn()> = const { Cell::new(|| ()) };
     /// Whether absent entries may be remembered where the format itself does not say so.
     pub(crate) static FRESH_NEEDS_INVALIDATION: Cell<bool> = const { Cell::new(false) };
     /// What happens between the reading of the next leaf and its split.
@@ -171,6 +173,7 @@ unsafe impl<F: Format> Format for Strict<F> {
 
     fn publish(&self) {
         PUBLISHED.set(PUBLISHED.get() + 1);
+        ON_PUBLISH.get()();
         self.format.publish();
     }
 }

@@ -1,6 +1,7 @@
 //! One machine with one mode and one set of capabilities, behind a trait without types.
 
 use core::ops::ControlFlow;
+use std::sync::Arc;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::{FlagsError, MappingFlags};
@@ -20,7 +21,7 @@ pub(crate) struct Variant {
     /// What an absent entry contains.
     pub(crate) absent: u64,
     pub(crate) rules: UpdateRules,
-    pub(crate) decode: Box<dyn Fn(Level, u64) -> Entry>,
+    pub(crate) decode: Arc<dyn Fn(Level, u64) -> Entry + Send + Sync>,
     pub(crate) check_flags: Box<dyn Fn(MappingFlags) -> Result<(), FlagsError>>,
     pub(crate) host: &'static SimulatedHost,
     pub(crate) reference: Box<dyn Enumerate>,
@@ -80,6 +81,9 @@ pub(crate) trait Shared: Sync {
     fn mark_accessed(&self, address: GuestPhysAddr) -> MarkOutcome;
     fn split(&self, address: GuestPhysAddr, largest: Level) -> Result<SplitOutcome, SplitError>;
     fn invalidate_due(&self, due: Due) -> Result<(), InvalidationFailed>;
+    fn due_after_spurious_fault(&self, leaf: &Mapping) -> Due;
+    /// [`NestedPageTable::translate`].
+    fn find(&self, address: GuestPhysAddr) -> Option<Mapping>;
 }
 
 impl<F: Format> Shared for NestedPageTable<F, &'static SimulatedHost> {
@@ -110,6 +114,14 @@ impl<F: Format> Shared for NestedPageTable<F, &'static SimulatedHost> {
 
     fn invalidate_due(&self, due: Due) -> Result<(), InvalidationFailed> {
         NestedPageTable::invalidate_due(self, due)
+    }
+
+    fn due_after_spurious_fault(&self, leaf: &Mapping) -> Due {
+        NestedPageTable::due_after_spurious_fault(self, leaf)
+    }
+
+    fn find(&self, address: GuestPhysAddr) -> Option<Mapping> {
+        NestedPageTable::translate(self, address)
     }
 }
 
