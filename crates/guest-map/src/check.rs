@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
@@ -10,6 +10,7 @@ use mapping_flags::MappingFlags;
 use nested_page_table::Format;
 use reference_mmu::{NestedMmu, Permissions, Region, Translation};
 use region_planner::{LeafCounts, Mapping};
+use serde::{Serialize, Serializer};
 
 use crate::architecture::{Mode, with_format};
 use crate::build::Built;
@@ -19,57 +20,119 @@ use crate::host::Host;
 use crate::loads::check_loads;
 use crate::plan::Planned;
 use crate::problem::{Failure, Problem, line_at};
+use crate::report::Answer;
+use crate::report::json::{Sequence, Tables, Vm, WarningObject};
 use crate::report::table::write_warnings;
 use crate::report::words::count;
 use crate::report::wrap::Paragraph;
 use crate::session::{Machine, refused_warning};
 use crate::sharing::find_shared;
+use crate::warning::Warning;
 
-/// Checks every machine, then what they share.
-pub(crate) fn check(
-    machines: &[Machine<'_>],
-    options: &Options,
-    output: &mut impl Write,
-) -> Result<(), Failure> {
-    let mut problems = Vec::new();
-    for machine in machines {
-        match vmid_of(machine) {
-            Ok(vmid) => {
-                let built = check_machine(machine, vmid);
-                problems.extend(built.err().map(|text| Problem::of_file(machine.file, text)));
+/// Machines that passed.
+#[derive(Debug)]
+pub(crate) struct Checked<'m, 's> {
+    machines: &'m [Machine<'s>],
+    options: &'m Options,
+    /// What is about several machines.
+    shared: Vec<Warning>,
+}
+
+impl<'m, 's> Checked<'m, 's> {
+    /// Checks every machine, then what they share.
+    ///
+    /// # Errors
+    ///
+    /// Everything that fails.
+    pub(crate) fn new(machines: &'m [Machine<'s>], options: &'m Options) -> Result<Self, Failure> {
+        let mut problems = Vec::new();
+        for machine in machines {
+            match vmid_of(machine) {
+                Ok(vmid) => {
+                    let built = check_machine(machine, vmid);
+                    problems.extend(built.err().map(|text| Problem::of_file(machine.file, text)));
+                }
+                Err(problem) => problems.push(problem),
             }
-            Err(problem) => problems.push(problem),
+            problems.extend(check_loads(machine));
         }
-        problems.extend(check_loads(machine));
+        problems.extend(equal_ids(machines));
+        let shared = find_shared(machines);
+        problems.extend(shared.ram);
+        if options.strict {
+            let refused = shared.devices.iter();
+            let refused = refused.filter(|(_, warning)| !options.allows(warning));
+            problems.extend(refused.map(|(file, warning)| refused_warning(file, warning)));
+        }
+        if !problems.is_empty() {
+            return Err(Failure::Refused(problems));
+        }
+        let shared = shared.devices.into_iter();
+        let shared = shared.map(|(_, warning)| warning).collect();
+        Ok(Self {
+            machines,
+            options,
+            shared,
+        })
     }
-    problems.extend(equal_ids(machines));
-    let shared = find_shared(machines);
-    problems.extend(shared.ram);
-    if options.strict {
-        let refused = shared.devices.iter();
-        let refused = refused.filter(|(_, warning)| !options.allows(warning));
-        problems.extend(refused.map(|(file, warning)| refused_warning(file, warning)));
+}
+
+impl Answer for Checked<'_, '_> {
+    fn write_text(&self, output: &mut impl Write) -> io::Result<()> {
+        let number = self.machines.len();
+        for machine in self.machines {
+            write_summary(machine, output)?;
+            write_warnings(machine.planned.warnings(), self.options, output)?;
+        }
+        if number > 1 {
+            writeln!(output, "{number} machines: no host page of RAM is shared")?;
+        }
+        write_warnings(self.shared.iter().cloned(), self.options, output)
     }
-    if !problems.is_empty() {
-        return Err(Failure::Refused(problems));
+}
+
+impl Serialize for Checked<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Document<M: Serialize, W: Serialize> {
+            machines: M,
+            warnings: W,
+        }
+        let document = Document {
+            machines: Sequence(|| self.machines.iter().map(CheckedMachine)),
+            warnings: Sequence(|| self.shared.iter().cloned().map(WarningObject)),
+        };
+        document.serialize(serializer)
     }
-    for machine in machines {
-        write_summary(machine, output)?;
-        write_warnings(machine.planned.warnings(), options, output)?;
+}
+
+/// One of the machines.
+struct CheckedMachine<'m, 's>(&'m Machine<'s>);
+
+impl Serialize for CheckedMachine<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Object<'p, W: Serialize> {
+            file: &'p str,
+            vm: Vm<'p>,
+            arch: String,
+            mode: String,
+            mappings: usize,
+            tables: Tables,
+            warnings: W,
+        }
+        let planned = &self.0.planned;
+        let object = Object {
+            file: self.0.file,
+            vm: Vm::of(planned),
+            arch: planned.mode.architecture().to_string(),
+            mode: planned.mode.to_string(),
+            mappings: planned.plan.mapping_count(),
+            tables: Tables::of(planned),
+            warnings: Sequence(|| planned.warnings().map(WarningObject)),
+        };
+        object.serialize(serializer)
     }
-    if machines.len() > 1 {
-        writeln!(
-            output,
-            "{} machines: no host page of RAM is shared",
-            machines.len()
-        )?;
-    }
-    write_warnings(
-        shared.devices.into_iter().map(|(_, warning)| warning),
-        options,
-        output,
-    )?;
-    Ok(())
 }
 
 /// The machine's id, which the hypervisor uses as the VMID.
@@ -118,7 +181,7 @@ fn equal_ids(machines: &[Machine<'_>]) -> Vec<Problem> {
     problems
 }
 
-fn write_summary(machine: &Machine<'_>, output: &mut impl Write) -> Result<(), Failure> {
+fn write_summary(machine: &Machine<'_>, output: &mut impl Write) -> io::Result<()> {
     let planned = &machine.planned;
     let (config, cost) = (planned.config, &planned.cost);
     let LeafCounts {
@@ -137,8 +200,7 @@ fn write_summary(machine: &Machine<'_>, output: &mut impl Write) -> Result<(), F
         count(cost.frames, "frame"),
     );
     paragraph.add_words(&text)?;
-    paragraph.end()?;
-    Ok(())
+    paragraph.end()
 }
 
 fn check_machine(machine: &Machine<'_>, vmid: u16) -> Result<(), String> {

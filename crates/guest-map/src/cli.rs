@@ -20,8 +20,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Print what a configuration maps, where it leads and what the page tables cost
     Plan {
-        /// The configuration of a virtual machine
-        config: String,
+        /// The configurations of virtual machines; a picture is of one
+        #[arg(required = true, value_name = "CONFIG")]
+        configs: Vec<String>,
         #[command(flatten)]
         options: Options,
         /// How to print the plan
@@ -35,6 +36,9 @@ pub(crate) enum Command {
         configs: Vec<String>,
         #[command(flatten)]
         options: Options,
+        /// How to print the answer
+        #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+        format: TextFormat,
     },
     /// Print where a guest-physical address leads, and the page-table entries on the way
     Translate {
@@ -45,6 +49,9 @@ pub(crate) enum Command {
         gpa: GuestPhysAddr,
         #[command(flatten)]
         options: Options,
+        /// How to print the answer
+        #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+        format: TextFormat,
     },
     /// Explain an address: which entry of the configuration mapped it, and by which table entries
     Explain {
@@ -58,6 +65,9 @@ pub(crate) enum Command {
         host: Option<HostPhysAddr>,
         #[command(flatten)]
         options: Options,
+        /// How to print the answer
+        #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+        format: TextFormat,
     },
     /// Print the operations that turn the map of one configuration into that of another
     Diff {
@@ -67,12 +77,18 @@ pub(crate) enum Command {
         after: String,
         #[command(flatten)]
         options: Options,
+        /// How to print the answer
+        #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+        format: TextFormat,
     },
     /// Print a commented configuration to begin with, for the board of a device tree
     Init {
         /// The host's device tree
         #[arg(long, value_name = "HOST.dtb")]
         dtb: String,
+        /// How to print the answer
+        #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+        format: TextFormat,
     },
     /// Take registers and table entries apart, field by field, and say what an exit was
     Decode {
@@ -81,13 +97,15 @@ pub(crate) enum Command {
         /// ncr3, exitinfo1 and exitinfo2; entry, with --mode and --level
         #[arg(required = true, value_name = "NAME=VALUE", value_parser = Given::parse)]
         registers: Vec<Given>,
-        /// The mode of the tables that an entry is of, such as sv39x4, ipa40, ept4 or npt4
-        #[arg(long)]
-        mode: Option<String>,
         /// The level of an entry, as its architecture numbers them
         #[arg(long)]
         level: Option<u8>,
-        /// How to print the fields
+        /// A configuration: explain what it has at the address of the exit
+        #[arg(long)]
+        config: Option<String>,
+        #[command(flatten)]
+        options: Options,
+        /// How to print the answer
         #[arg(long, value_enum, default_value_t = TextFormat::Text)]
         format: TextFormat,
     },
@@ -97,11 +115,14 @@ pub(crate) enum Command {
         config: String,
         #[command(flatten)]
         options: Options,
+        /// How to print the answer
+        #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+        format: TextFormat,
     },
 }
 
 /// What all commands understand.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// The host's device tree, which paths in configurations refer to
     #[arg(long, value_name = "HOST.dtb")]

@@ -5,14 +5,16 @@ use std::io::{self, Write};
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use region_planner::{Mapping, RegionKind};
+use serde::{Serialize, Serializer};
 
 use crate::plan::Planned;
-use crate::problem::Failure;
+use crate::report::Answer;
+use crate::report::json::{Hexadecimal, Sequence, flag_names, hexadecimal};
 use crate::report::table::{flags as flag_letters, host as host_column};
 use crate::session::Machine;
 
 /// What one byte of a guest is, and all that follow it in its piece.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     kind: RegionKind,
     /// `None` where the hypervisor chooses.
@@ -21,7 +23,7 @@ struct State {
 }
 
 /// One operation of a hypervisor.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Unmap,
     Map(State),
@@ -71,20 +73,74 @@ impl State {
     }
 }
 
-/// Prints the operations, to be done in this order: what goes, then what comes or changes, each by guest
-/// address.
-pub(crate) fn diff(machines: &[Machine<'_>], output: &mut impl Write) -> Result<(), Failure> {
-    let [before, after] = machines else {
-        return Ok(());
-    };
-    let operations = operations(&before.planned, &after.planned);
-    if operations.is_empty() {
-        writeln!(output, "the maps are equal")?;
+/// What turns one map into the other, to be done in this order: what goes, then what comes or changes, each
+/// by guest address.
+#[derive(Debug, Serialize)]
+pub(crate) struct Difference {
+    operations: Vec<Change>,
+}
+
+/// An operation on guest memory.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    guest: GuestPhysRange,
+    operation: Operation,
+}
+
+impl Difference {
+    pub(crate) fn new(before: &Machine<'_>, after: &Machine<'_>) -> Self {
+        let operations = operations(&before.planned, &after.planned).into_iter();
+        let operations = operations.map(|(guest, operation)| Change { guest, operation });
+        let operations = operations.collect();
+        Self { operations }
     }
-    for (guest, operation) in operations {
-        write_operation(guest, operation, output)?;
+}
+
+impl Answer for Difference {
+    fn write_text(&self, output: &mut impl Write) -> io::Result<()> {
+        if self.operations.is_empty() {
+            writeln!(output, "the maps are equal")?;
+        }
+        for Change { guest, operation } in &self.operations {
+            write_operation(*guest, *operation, output)?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+impl Serialize for Change {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Object<F: Serialize> {
+            operation: &'static str,
+            gpa: Hexadecimal,
+            size: Hexadecimal,
+            #[serde(flatten)]
+            state: Option<StateObject<F>>,
+        }
+        #[derive(Serialize)]
+        struct StateObject<F: Serialize> {
+            hpa: Option<Hexadecimal>,
+            flags: F,
+            kind: &'static str,
+        }
+        let (operation, state) = match self.operation {
+            Operation::Unmap => ("unmap", None),
+            Operation::Map(state) => ("map", Some(state)),
+            Operation::Protect(state) => ("protect", Some(state)),
+        };
+        let object = Object {
+            operation,
+            gpa: hexadecimal(self.guest.start()),
+            size: Hexadecimal(self.guest.size()),
+            state: state.map(|state| StateObject {
+                hpa: state.host.map(hexadecimal),
+                flags: Sequence(move || flag_names(state.flags)),
+                kind: state.kind.name(),
+            }),
+        };
+        object.serialize(serializer)
+    }
 }
 
 fn write_operation(

@@ -3,32 +3,77 @@
 use std::io::{self, Write};
 
 use device_tree_regions::{DeviceTree, Finding, MemoryUse, Property, Selection};
-use guest_addr::HostPhysRange;
 use host_services::{HostMap, HostUse};
+use serde::Serialize;
 
-use crate::problem::Failure;
+use crate::report::Answer;
+use crate::report::json::{Hexadecimal, hexadecimal};
 use crate::report::size::size;
 
 /// How much memory a machine is given to begin with.
 const RAM_BYTES: u64 = 256 << 20;
 
-/// An enabled device with its first region.
-struct Device {
-    path: String,
-    range: HostPhysRange,
+/// A board, with a configuration to begin with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Board {
+    /// The file of the device tree.
+    dtb: String,
+    memory: Vec<Memory>,
+    devices: Vec<Device>,
+    /// A commented configuration in the format of axvmconfig 0.8: RAM that the hypervisor allocates, and
+    /// every enabled device as a comment.
+    configuration: String,
 }
 
-/// Prints a commented configuration in the format of axvmconfig 0.8: RAM that the hypervisor allocates,
-/// and every enabled device as a comment.
-pub(crate) fn init(
-    file: &str,
-    tree: DeviceTree<'_>,
-    output: &mut impl Write,
-) -> Result<(), Failure> {
-    let memory = memory_of(tree);
-    let base = place_for_ram(&memory);
-    writeln!(
-        output,
+/// A range of the host's memory.
+#[derive(Debug, Serialize)]
+struct Memory {
+    hpa: Hexadecimal,
+    size: Hexadecimal,
+    /// `ram` or `reserved`.
+    r#use: &'static str,
+}
+
+/// An enabled device with its first region.
+#[derive(Debug, Serialize)]
+struct Device {
+    path: String,
+    hpa: Hexadecimal,
+    size: Hexadecimal,
+}
+
+impl Board {
+    pub(crate) fn new(dtb: &str, tree: DeviceTree<'_>) -> Self {
+        let memory = memory_of(tree);
+        let devices = devices_of(tree);
+        let configuration = configuration(dtb, &memory, &devices);
+        let uses = [(HostUse::Ram, "ram"), (HostUse::Reserved, "reserved")];
+        let memory = uses.into_iter().flat_map(|(host_use, name)| {
+            let ranges = memory.ranges(host_use).iter();
+            ranges.map(move |range| Memory {
+                hpa: hexadecimal(range.start()),
+                size: Hexadecimal(range.size()),
+                r#use: name,
+            })
+        });
+        Self {
+            dtb: dtb.into(),
+            memory: memory.collect(),
+            devices,
+            configuration,
+        }
+    }
+}
+
+impl Answer for Board {
+    fn write_text(&self, output: &mut impl Write) -> io::Result<()> {
+        output.write_all(self.configuration.as_bytes())
+    }
+}
+
+fn configuration(file: &str, memory: &HostMap, devices: &[Device]) -> String {
+    let base = place_for_ram(memory);
+    let mut text = format!(
         "# A machine on the board of\n\
          #   {file}\n\
          # Look at what a change does with guest-map plan, check, diff and explain.\n\n\
@@ -43,16 +88,14 @@ pub(crate) fn init(
          kernel_load_addr = {base:#x}\n\
          # [guest address, size, flags, type]. Flags 0x7 are read, write and execute.\n\
          # Type 0: the hypervisor chooses the host's memory. Type 1: the addresses are\n\
-         # the same on the host."
-    )?;
-    write_host_ram(&memory, output)?;
-    writeln!(
-        output,
-        "memory_regions = [\n    [{base:#x}, {RAM_BYTES:#x}, 0x7, 0], # {}\n]\n",
+         # the same on the host.\n"
+    );
+    text += &host_ram(memory);
+    text += &format!(
+        "memory_regions = [\n    [{base:#x}, {RAM_BYTES:#x}, 0x7, 0], # {}\n]\n\n",
         size(RAM_BYTES)
-    )?;
-    write_devices(&devices_of(tree), output)?;
-    Ok(())
+    );
+    text + &device_lists(devices)
 }
 
 fn memory_of(tree: DeviceTree<'_>) -> HostMap {
@@ -74,17 +117,16 @@ fn place_for_ram(memory: &HostMap) -> u64 {
     first.map_or(0x8000_0000, |range| range.start().as_u64())
 }
 
-fn write_host_ram(memory: &HostMap, output: &mut impl Write) -> io::Result<()> {
+fn host_ram(memory: &HostMap) -> String {
     let uses = [
         (HostUse::Ram, "has RAM at"),
         (HostUse::Reserved, "reserves"),
     ];
-    for (host_use, what) in uses {
-        for range in memory.ranges(host_use) {
-            writeln!(output, "# The host {what} {range}, {}.", size(range.size()))?;
-        }
-    }
-    Ok(())
+    let lines = uses.into_iter().flat_map(|(host_use, what)| {
+        let ranges = memory.ranges(host_use).iter();
+        ranges.map(move |range| format!("# The host {what} {range}, {}.\n", size(range.size())))
+    });
+    lines.collect()
 }
 
 fn devices_of(tree: DeviceTree<'_>) -> Vec<Device> {
@@ -95,8 +137,11 @@ fn devices_of(tree: DeviceTree<'_>) -> Vec<Device> {
         {
             let path = region.node.to_string();
             if devices.last().is_none_or(|last| last.path != path) {
-                let range = region.range;
-                devices.push(Device { path, range });
+                devices.push(Device {
+                    path,
+                    hpa: hexadecimal(region.range.start()),
+                    size: Hexadecimal(region.range.size()),
+                });
             }
         }
     });
@@ -104,22 +149,15 @@ fn devices_of(tree: DeviceTree<'_>) -> Vec<Device> {
 }
 
 /// Paths as TOML strings: what TOML must escape does not occur in the names of a sound tree.
-fn write_devices(devices: &[Device], output: &mut impl Write) -> io::Result<()> {
-    writeln!(
-        output,
+fn device_lists(devices: &[Device]) -> String {
+    let lines = devices.iter().map(|device| {
+        let (path, start, size) = (&device.path, device.hpa.0, size(device.size.0));
+        format!("#   {{ path = {path:?} }},\n#       at {start:#x}, {size}\n")
+    });
+    let lines: String = lines.collect();
+    format!(
         "[devices]\n\
          # Take away the `#` of what the guest is to drive itself.\n\
-         passthrough = ["
-    )?;
-    for Device { path, range } in devices {
-        let quoted = format!("{path:?}");
-        writeln!(output, "#   {{ path = {quoted} }},")?;
-        writeln!(
-            output,
-            "#       at {}, {}",
-            range.start(),
-            size(range.size())
-        )?;
-    }
-    writeln!(output, "]\ndisabled = []")
+         passthrough = [\n{lines}]\ndisabled = []\n"
+    )
 }

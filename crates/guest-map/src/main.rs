@@ -36,11 +36,19 @@ use std::process::ExitCode;
 use std::slice;
 
 use clap::Parser;
+use guest_addr::GuestPhysAddr;
 
+use crate::check::Checked;
 use crate::cli::{Cli, Command, Options, OutputFormat, TextFormat};
-use crate::decode::Tables;
+use crate::decode::{Decoded, Given, Tables};
+use crate::diff::Difference;
+use crate::dump::Dump;
+use crate::explain::{Explanation, Reached};
+use crate::init::Board;
 use crate::problem::Failure;
+use crate::report::Answer;
 use crate::session::{Machine, with_machines, with_tree};
+use crate::translate::Translation;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -56,70 +64,145 @@ fn main() -> ExitCode {
 fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
     match command {
         Command::Plan {
-            config,
+            configs,
             options,
             format,
-        } => with_machine(config, options, |machine| {
-            let planned = &machine.planned;
-            match format {
-                OutputFormat::Table => Ok(report::table::write(planned, options, output)?),
-                OutputFormat::Json => report::json::write(planned, output),
-                OutputFormat::Svg => Ok(report::svg::write(planned, output)?),
-                OutputFormat::Html => report::html::write(machine, options, output),
-            }
+        } => with_machines(configs, options, |machines| {
+            plan(machines, options, *format, output)
         }),
-        Command::Check { configs, options } => with_machines(configs, options, |machines| {
-            check::check(machines, options, output)
+        Command::Check {
+            configs,
+            options,
+            format,
+        } => with_machines(configs, options, |machines| {
+            Checked::new(machines, options)?.print(*format, output)
         }),
         Command::Translate {
             config,
             gpa,
             options,
+            format,
         } => with_machine(config, options, |machine| {
-            translate::translate(machine, *gpa, output)
+            Translation::new(machine, *gpa)?.print(*format, output)
         }),
         Command::Explain {
             config,
             gpa,
             host,
             options,
+            format,
         } => with_machine(config, options, |machine| match (host, gpa) {
-            (Some(host), _) => explain::explain_host(machine, *host, output),
-            (None, gpa) => explain::explain_guest(machine, gpa.unwrap_or_default(), output),
+            (Some(host), _) => Reached::of_host(machine, *host)?.print(*format, output),
+            (None, gpa) => {
+                let explanation = Explanation::of_guest(machine, gpa.unwrap_or_default())?;
+                explanation.found(machine)?.print(*format, output)
+            }
         }),
         Command::Diff {
             before,
             after,
             options,
-        } => with_machines(&[before.clone(), after.clone()], options, |machines| {
-            diff::diff(machines, output)
-        }),
-        Command::Init { dtb } => with_tree(dtb, |tree| init::init(dtb, tree, output)),
+            format,
+        } => with_machines(
+            &[before.clone(), after.clone()],
+            options,
+            |machines| match machines {
+                [before, after] => Difference::new(before, after).print(*format, output),
+                _ => Ok(()),
+            },
+        ),
+        Command::Init { dtb, format } => {
+            with_tree(dtb, |tree| Board::new(dtb, tree).print(*format, output))
+        }
         Command::Decode {
             registers,
-            mode,
             level,
+            config,
+            options,
             format,
-        } => {
-            let tables = decoded_tables(mode.as_deref())?;
-            let decoded = decode::decode(registers, tables, *level).map_err(Failure::Usage)?;
-            match format {
-                TextFormat::Text => Ok(decode::write(&decoded, output)?),
-                TextFormat::Json => report::json::write_document(&decoded, output),
-            }
-        }
-        Command::Dump { config, options } => {
-            with_machine(config, options, |machine| dump::dump(machine, output))
-        }
+        } => decode(registers, *level, config.as_ref(), options, *format, output),
+        Command::Dump {
+            config,
+            options,
+            format,
+        } => with_machine(config, options, |machine| {
+            Dump::new(machine)?.print(*format, output)
+        }),
     }
 }
 
-fn decoded_tables(mode: Option<&str>) -> Result<Option<Tables>, Failure> {
-    let tables = mode.map(|mode| {
-        let tables = Tables::of_mode(mode);
-        tables.ok_or_else(|| Failure::Usage(session::no_such_mode(mode)))
-    });
-    tables.transpose()
+/// JSON of one configuration is an object, that of several an array.
+fn plan(
+    machines: &[Machine<'_>],
+    options: &Options,
+    format: OutputFormat,
+    output: &mut impl Write,
+) -> Result<(), Failure> {
+    match (format, machines) {
+        (OutputFormat::Table, _) => {
+            for (position, machine) in machines.iter().enumerate() {
+                if position > 0 {
+                    writeln!(output, "\n")?;
+                }
+                report::table::write(&machine.planned, options, output)?;
+            }
+            Ok(())
+        }
+        (OutputFormat::Json, [machine]) => {
+            report::json::write_document(&report::json::plan(&machine.planned), output)
+        }
+        (OutputFormat::Json, _) => {
+            let plans = || {
+                let planned = machines.iter().map(|machine| &machine.planned);
+                planned.map(report::json::plan)
+            };
+            report::json::write_document(&report::json::Sequence(plans), output)
+        }
+        (OutputFormat::Svg, [machine]) => Ok(report::svg::write(&machine.planned, output)?),
+        (OutputFormat::Html, [machine]) => report::html::write(machine, options, output),
+        (OutputFormat::Svg | OutputFormat::Html, _) => Err(Failure::Usage(
+            "a picture is of one configuration: give one".into(),
+        )),
+    }
+}
+
+fn decode(
+    registers: &[Given],
+    level: Option<u8>,
+    config: Option<&String>,
+    options: &Options,
+    format: TextFormat,
+    output: &mut impl Write,
+) -> Result<(), Failure> {
+    let tables = match options.mode.as_str() {
+        "auto" => None,
+        mode => {
+            Some(Tables::of_mode(mode).ok_or_else(|| Failure::Usage(session::no_such_mode(mode)))?)
+        }
+    };
+    let decoded = decode::decode(registers, tables, level).map_err(Failure::Usage)?;
+    let Some(config) = config else {
+        return decoded.print(format, output);
+    };
+    let Some(address) = decoded.address() else {
+        let text = "--config explains the address of an exit, and these registers tell none";
+        return Err(Failure::Usage(text.into()));
+    };
+    let mut options = options.clone();
+    // The registers tell whose machine it is, if nobody else does.
+    if options.dtb.is_none() {
+        let mut owners = registers.iter().map(|given| given.name.architecture());
+        options.arch = options.arch.or_else(|| owners.find_map(|owner| owner));
+    }
+    with_machine(config, &options, |machine| {
+        let explanation = Explanation::of_guest(machine, GuestPhysAddr::new(address))?;
+        let explanation = Some(explanation);
+        let decoded = Decoded {
+            explanation,
+            ..decoded
+        };
+        decoded.print(format, output)
+    })
 }
 
 fn with_machine(

@@ -1,77 +1,146 @@
 //! Where one guest-physical address leads.
 
-use std::io::Write;
+use std::fmt;
+use std::io::{self, Write};
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use reference_mmu::{Access, GuestMode, NestedMmu};
 use region_planner::{Mapping, Region};
+use serde::Serialize;
 
 use crate::architecture::with_format;
 use crate::build::Built;
 use crate::hardware_walk::{Walkable, WalkerMemory};
 use crate::host::Host;
 use crate::plan::{Planned, unique_sources};
-use crate::printable::printable;
 use crate::problem::{Failure, Problem};
+use crate::report::Answer;
+use crate::report::json::{self, Hexadecimal, Vm, hexadecimal};
 use crate::report::size::size;
 use crate::report::words::memory;
+use crate::report::wrap::Paragraph;
 use crate::session::Machine;
 
-/// Prints the mapping of `address`, and the entries that a page walker reads on the way.
-pub(crate) fn translate(
-    machine: &Machine<'_>,
-    address: GuestPhysAddr,
-    output: &mut impl Write,
-) -> Result<(), Failure> {
-    let planned = &machine.planned;
-    let refuse = |text| Failure::from(Problem::of_file(machine.file, text));
-    let mapping = planned
-        .mapping_at(address)
-        .ok_or_else(|| refuse(describe_nothing(planned, address)))?;
-    let host = Host::new(planned.hardware.geometry().output_bits());
-    let walked =
-        with_format!(planned.hardware, format => walk(planned, format, &mapping, address, &host));
-    let walked = walked.map_err(refuse)?;
+/// Where an address leads.
+#[derive(Debug, Serialize)]
+pub(crate) struct Translation<'p, 'a> {
+    vm: Vm<'p>,
+    gpa: Hexadecimal,
+    /// `None` where the hypervisor chooses.
+    hpa: Option<Hexadecimal>,
+    region: json::Region<'p, 'a>,
+    leaf: Leaf,
+    mode: String,
+    walk: Vec<Step>,
+    /// The host address in the walk, where the hypervisor chooses another.
+    #[serde(skip)]
+    walked: HostPhysAddr,
+}
 
-    let config = planned.config;
-    writeln!(
-        output,
-        "guest {address} of VM {} {:?}",
-        config.id, config.name
-    )?;
-    match mapping.host() {
-        Some(_) => writeln!(output, "  host     {}", walked.host)?,
-        None => writeln!(
+impl<'p, 'a> Translation<'p, 'a> {
+    /// The mapping of `address`, and the entries that a page walker reads on the way.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is mapped there, or the tables cannot be built.
+    pub(crate) fn new(machine: &'p Machine<'a>, address: GuestPhysAddr) -> Result<Self, Failure> {
+        let planned = &machine.planned;
+        let refuse = |text| Failure::from(Problem::of_file(machine.file, text));
+        let mapping = planned
+            .mapping_at(address)
+            .ok_or_else(|| refuse(describe_nothing(planned, address)))?;
+        let host = Host::new(planned.hardware.geometry().output_bits());
+        let walked = with_format!(planned.hardware, format => walk(planned, format, &mapping, address, &host));
+        let walked = walked.map_err(refuse)?;
+        Ok(Self {
+            vm: Vm::of(planned),
+            gpa: hexadecimal(address),
+            hpa: mapping.host().map(|_| hexadecimal(walked.host)),
+            region: json::Region(mapping),
+            leaf: walked.leaf,
+            mode: planned.mode.to_string(),
+            walk: walked.steps,
+            walked: walked.host,
+        })
+    }
+}
+
+impl Answer for Translation<'_, '_> {
+    fn write_text(&self, output: &mut impl Write) -> io::Result<()> {
+        let address = GuestPhysAddr::new(self.gpa.0);
+        let heading = format!("guest {address} of VM {} {:?}", self.vm.id, self.vm.name);
+        Paragraph::write(&heading, output)?;
+        let walked = self.walked;
+        match self.hpa {
+            Some(_) => writeln!(output, "  host     {walked}")?,
+            None => writeln!(
+                output,
+                "  host     the hypervisor chooses; {walked} in this walk"
+            )?,
+        }
+        let mapping = &self.region.0;
+        let (guest, kind) = (mapping.guest(), mapping.kind());
+        let bytes = size(guest.size());
+        writeln!(output, "  region   {kind}, guest {guest}, {bytes}")?;
+        let mut sources = Paragraph::hanging(output, "  sources ")?;
+        let mut between = "";
+        for source in unique_sources(mapping) {
+            sources.add(between, source)?;
+            between = ",";
+        }
+        sources.end()?;
+        writeln!(output, "  flags    {}", mapping.flags())?;
+        let Leaf {
+            size: bytes,
+            memory,
+            attributes,
+        } = &self.leaf;
+        let bytes = size(bytes.0);
+        writeln!(output, "  leaf     {bytes}, {memory} ({attributes})")?;
+        writeln!(
             output,
-            "  host     the hypervisor chooses; {} in this walk",
-            walked.host
-        )?,
+            "  walk     {}, tables at made-up addresses",
+            self.mode
+        )?;
+        for step in &self.walk {
+            writeln!(output, "    {step}")?;
+        }
+        Ok(())
     }
-    let (guest, kind) = (mapping.guest(), mapping.kind());
-    writeln!(
-        output,
-        "  region   {kind}, guest {guest}, {}",
-        size(guest.size())
-    )?;
-    let sources: Vec<_> = unique_sources(&mapping).collect();
-    writeln!(output, "  sources  {}", printable(&sources.join(", ")))?;
-    writeln!(output, "  flags    {}", mapping.flags())?;
-    writeln!(
-        output,
-        "  leaf     {}, {}",
-        size(walked.leaf_size),
-        walked.attributes
-    )?;
-    writeln!(
-        output,
-        "  walk     {}, tables at made-up addresses",
-        planned.mode
-    )?;
-    for step in walked.steps {
-        writeln!(output, "    {step}")?;
+}
+
+/// The last entry of a walk.
+#[derive(Debug, Serialize)]
+pub(crate) struct Leaf {
+    size: Hexadecimal,
+    memory: &'static str,
+    /// In the architecture's own terms.
+    attributes: String,
+}
+
+/// An entry that a walker read.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    level: u8,
+    /// Where the entry is.
+    address: Hexadecimal,
+    value: Hexadecimal,
+    kind: &'static str,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            level, value, kind, ..
+        } = self;
+        let address = HostPhysAddr::new(self.address.0);
+        write!(
+            f,
+            "level {level}  entry at {address}: {:#018x}, {kind}",
+            value.0
+        )
     }
-    Ok(())
 }
 
 /// Why nothing is mapped at `address`.
@@ -117,9 +186,8 @@ pub(crate) fn emulated_at<'e, 'a>(
 /// What a walker found.
 pub(crate) struct Walked {
     pub(crate) host: HostPhysAddr,
-    leaf_size: u64,
-    attributes: String,
-    pub(crate) steps: Vec<String>,
+    leaf: Leaf,
+    pub(crate) steps: Vec<Step>,
 }
 
 pub(crate) fn walk<F: Walkable>(
@@ -141,15 +209,19 @@ pub(crate) fn walk<F: Walkable>(
         .outcome
         .map_err(|fault| format!("a walk for guest {address} faults: {fault}"))?;
     let last = walk.steps.len().saturating_sub(1);
-    let steps = walk.steps.iter().enumerate().map(|(index, step)| {
-        let what = if index == last { "leaf" } else { "table" };
-        let (level, entry, value) = (step.level, step.entry, step.value);
-        format!("level {level}  entry at {entry}: {value:#018x}, {what}")
+    let steps = walk.steps.iter().enumerate().map(|(index, step)| Step {
+        level: step.level,
+        address: hexadecimal(step.entry),
+        value: Hexadecimal(step.value),
+        kind: if index == last { "leaf" } else { "table" },
     });
     Ok(Walked {
         host: leaf.address,
-        leaf_size: leaf.page_size,
-        attributes: format!("{} ({})", memory(leaf.kind), leaf.attributes),
+        leaf: Leaf {
+            size: Hexadecimal(leaf.page_size),
+            memory: memory(leaf.kind),
+            attributes: leaf.attributes.to_string(),
+        },
         steps: steps.collect(),
     })
 }

@@ -518,3 +518,21 @@ fn the_manual_shows_what_is_printed() {
     let table = guest_map(&["plan", &example(name), "--arch", arch]).accepted();
     assert!(include_str!("../README.md").contains(&table), "{table}");
 }
+
+#[test]
+fn several_configurations_in_one_call() {
+    let folder = Folder::new();
+    let one = folder.file("one.toml", config("[0x8000_0000, 0x1000, 7, 1]", ""));
+    let other = config("[0x9000_0000, 0x1000, 7, 1]", "");
+    let other = folder.file("other.toml", other.replace("id = 7", "id = 8"));
+    let arguments = ["plan", &one, &other, "--arch", "riscv64"];
+    let text = guest_map(&arguments).accepted();
+    let first = text.find("VM 7 \"guest\"").unwrap();
+    let second = text.find("\n\nVM 8 \"guest\"").unwrap();
+    assert!(first < second, "{text}");
+    let json = guest_map(&[&arguments[..], &["--format", "json"]].concat()).json();
+    assert_eq!(json[0]["vm"]["id"], 7);
+    assert_eq!(json[1]["regions"][0]["gpa"], "0x90000000");
+    let picture = guest_map(&[&arguments[..], &["--format", "svg"]].concat());
+    assert_eq!((picture.status, picture.stdout.as_str()), (2, ""));
+}

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::architecture::Architecture;
 use crate::cli::parse_number;
 
 /// A register or an entry with its value.
@@ -75,6 +76,25 @@ impl Name {
             Self::Ncr3 => "ncr3",
             Self::Exitinfo1 => "exitinfo1",
             Self::Exitinfo2 => "exitinfo2",
+        }
+    }
+
+    /// Whose register it is; an entry is anybody's.
+    pub(crate) const fn architecture(self) -> Option<Architecture> {
+        match self {
+            Self::Entry => None,
+            Self::Hgatp | Self::Scause | Self::Htval | Self::Stval | Self::Htinst => {
+                Some(Architecture::Riscv64)
+            }
+            Self::VtcrEl2 | Self::VttbrEl2 | Self::EsrEl2 | Self::HpfarEl2 | Self::FarEl2 => {
+                Some(Architecture::Aarch64)
+            }
+            Self::Eptp
+            | Self::Qualification
+            | Self::Gpa
+            | Self::Ncr3
+            | Self::Exitinfo1
+            | Self::Exitinfo2 => Some(Architecture::X86_64),
         }
     }
 

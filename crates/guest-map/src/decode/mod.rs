@@ -17,19 +17,30 @@ mod tests;
 
 use serde::Serialize;
 
+use crate::explain::Explanation;
+
 pub(crate) use fault::Fault;
 pub(crate) use given::{Given, Name, Tables};
 pub(crate) use register::Register;
-pub(crate) use text::write;
 
 /// Everything that was given, decoded.
 #[derive(Debug, Serialize)]
-pub(crate) struct Decoded {
+pub(crate) struct Decoded<'p, 'a> {
     /// What the registers of an exit say together.
     pub(crate) faults: Vec<Fault>,
     pub(crate) registers: Vec<Register>,
     /// What hardware makes of registers and entries.
     pub(crate) verdicts: Vec<Verdict>,
+    /// What a configuration has at the address of the exit, if one was given.
+    pub(crate) explanation: Option<Explanation<'p, 'a>>,
+}
+
+impl Decoded<'_, '_> {
+    /// The guest address of the exit.
+    pub(crate) fn address(&self) -> Option<u64> {
+        let mut faults = self.faults.iter();
+        faults.find_map(|fault| Some(fault.gpa?.0))
+    }
 }
 
 /// What hardware makes of a register or an entry.
@@ -44,11 +55,11 @@ pub(crate) struct Verdict {
 /// # Errors
 ///
 /// An entry whose tables or level are not known, or do not fit together; a register that is given twice.
-pub(crate) fn decode(
+pub(crate) fn decode<'p, 'a>(
     given: &[Given],
     tables: Option<Tables>,
     level: Option<u8>,
-) -> Result<Decoded, String> {
+) -> Result<Decoded<'p, 'a>, String> {
     for (position, one) in given.iter().enumerate() {
         if given
             .iter()
@@ -69,6 +80,7 @@ pub(crate) fn decode(
         faults: faults(given),
         registers: registers.collect(),
         verdicts: verdicts(given, place),
+        explanation: None,
     })
 }
 
@@ -161,6 +173,9 @@ fn verdicts(given: &[Given], place: Option<(Tables, u8)>) -> Vec<Verdict> {
     }
     if let Some(eptp) = get(Name::Eptp) {
         verdicts.push(refusal("EPTP", verdict::eptp(eptp)));
+    }
+    if let Some(ncr3) = get(Name::Ncr3) {
+        verdicts.push(refusal("nCR3", verdict::ncr3(ncr3)));
     }
     let entry = place.zip(get(Name::Entry));
     let entry = entry.and_then(|((tables, level), value)| verdict::entry(tables, level, value));

@@ -9,7 +9,7 @@ const MODES: [&str; 8] = [
     "sv39x4", "sv48x4", "sv57x4", "ipa40", "ept4", "ept5", "npt4", "npt5",
 ];
 
-fn decode_entry(mode: &str, level: u8, value: u64) -> Decoded {
+fn decode_entry(mode: &str, level: u8, value: u64) -> Decoded<'static, 'static> {
     let given = Given {
         name: Name::Entry,
         value,
@@ -17,7 +17,7 @@ fn decode_entry(mode: &str, level: u8, value: u64) -> Decoded {
     decode(&[given], Tables::of_mode(mode), Some(level)).unwrap()
 }
 
-fn decode_registers(texts: &[&str]) -> Decoded {
+fn decode_registers(texts: &[&str]) -> Decoded<'static, 'static> {
     let given: Vec<_> = texts
         .iter()
         .map(|text| Given::parse(text).unwrap())
@@ -26,7 +26,7 @@ fn decode_registers(texts: &[&str]) -> Decoded {
 }
 
 /// Each bit is in one field, and the fields together are the value.
-fn assert_tiled(decoded: &Decoded) {
+fn assert_tiled(decoded: &Decoded<'_, '_>) {
     for register in &decoded.registers {
         let mut next = 64;
         let mut whole = 0;
@@ -268,6 +268,16 @@ fn verdicts_on_entries() {
     assert_verdict("ept5", 5, 0x4000_0007, "it points to a table");
     assert_verdict("ept4", 4, 0x4000_0087, "every access faults");
     assert_verdict("ept4", 1, 0x4000_0032, "write access without read access");
+    assert_verdict(
+        "npt4",
+        1,
+        0x4000_0067,
+        "a leaf that allows: read, write, execute",
+    );
+    assert_verdict("npt5", 2, 0x8000_0000_4000_00e5, "a leaf that allows: read");
+    assert_verdict("npt4", 4, 0x4000_0007, "it points to a table");
+    assert_verdict("npt4", 1, 0x4000_0063, "every access faults");
+    assert_verdict("npt4", 4, 0x4000_0087, "every access faults");
     // A pointer to itself does not send the walk in circles.
     assert_verdict("ept4", 2, 0x1007, "it points to a table");
 }

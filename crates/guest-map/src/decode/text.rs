@@ -4,48 +4,45 @@ use std::io::{self, Write};
 
 use super::register::{Field, Register};
 use super::{Decoded, Fault};
+use crate::report::Answer;
 use crate::report::wrap::Paragraph;
 
-/// Writes what the registers say together, then each of them.
-pub(crate) fn write(decoded: &Decoded, output: &mut impl Write) -> io::Result<()> {
-    for fault in &decoded.faults {
-        write_fault(fault, output)?;
-    }
-    for verdict in &decoded.verdicts {
-        write_paragraph(&format!("{}: {}.", verdict.about, verdict.text), output)?;
-    }
-    let is_first = decoded.faults.is_empty() && decoded.verdicts.is_empty();
-    for (position, register) in decoded.registers.iter().enumerate() {
-        if position > 0 || !is_first {
-            writeln!(output)?;
+impl Answer for Decoded<'_, '_> {
+    /// What the registers say together, then each of them, then what a configuration has at the address.
+    fn write_text(&self, output: &mut impl Write) -> io::Result<()> {
+        for fault in &self.faults {
+            write_fault(fault, output)?;
         }
-        write_register(register, output)?;
+        for verdict in &self.verdicts {
+            Paragraph::write(&format!("{}: {}.", verdict.about, verdict.text), output)?;
+        }
+        let is_first = self.faults.is_empty() && self.verdicts.is_empty();
+        for (position, register) in self.registers.iter().enumerate() {
+            if position > 0 || !is_first {
+                writeln!(output)?;
+            }
+            write_register(register, output)?;
+        }
+        match (&self.explanation, self.address()) {
+            (Some(explanation), _) => {
+                writeln!(output)?;
+                explanation.write_text(output)
+            }
+            (None, Some(address)) => writeln!(
+                output,
+                "\nWhich entry maps it: guest-map explain CONFIG.toml {address:#x}"
+            ),
+            (None, None) => Ok(()),
+        }
     }
-    let address = decoded.faults.iter().find_map(|fault| fault.gpa);
-    if let Some(address) = address {
-        let address = address.0;
-        writeln!(output)?;
-        write_paragraph(
-            &format!("Which entry maps it: guest-map explain CONFIG.toml {address:#x}"),
-            output,
-        )?;
-    }
-    Ok(())
 }
 
 fn write_fault(fault: &Fault, output: &mut impl Write) -> io::Result<()> {
-    write_paragraph(&fault.sentence(), output)?;
+    Paragraph::write(&fault.sentence(), output)?;
     fault
         .notes
         .iter()
-        .try_for_each(|note| write_paragraph(note, output))
-}
-
-fn write_paragraph(text: &str, output: &mut impl Write) -> io::Result<()> {
-    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let mut paragraph = Paragraph::new(output, first)?;
-    paragraph.add_words(rest)?;
-    paragraph.end()
+        .try_for_each(|note| Paragraph::write(note, output))
 }
 
 fn write_register(register: &Register, output: &mut impl Write) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
-use reference_mmu::{Access, GuestMode, NestedMmu, PhysicalMemory, aarch64, ept, riscv};
+use reference_mmu::{Access, GuestMode, NestedMmu, PhysicalMemory, aarch64, ept, npt, riscv};
 
 use super::Tables;
 
@@ -34,6 +34,14 @@ const PROCESSOR: ept::Features = ept::Features {
     mode_based_execute: false,
     violation_exceptions: false,
 };
+/// The same of an AMD processor, with five levels, so that every level can be asked about.
+const HOST: npt::Features = npt::Features {
+    max_phys_addr: 52,
+    five_levels: true,
+    no_execute: true,
+    page_1g: true,
+    pat: npt::Features::RESET_PAT,
+};
 
 /// Whether a hart with every extension takes the register, and why not.
 pub(super) fn hgatp(value: u64) -> Option<String> {
@@ -53,8 +61,13 @@ pub(super) fn eptp(value: u64) -> Option<String> {
     Some(error.to_string())
 }
 
-/// What an entry of `level` does: the outcome of a walk that finds it. `None` for nested tables, whose
-/// fields say it.
+/// The same of nCR3.
+pub(super) fn ncr3(value: u64) -> Option<String> {
+    let error = npt::Npt::new(value, HOST).err()?;
+    Some(error.to_string())
+}
+
+/// What an entry of `level` does: the outcome of a walk that finds it.
 pub(super) fn entry(tables: Tables, level: u8, value: u64) -> Option<String> {
     // The root is where none of the tables is that the pointers on the way lead to.
     match tables {
@@ -70,7 +83,10 @@ pub(super) fn entry(tables: Tables, level: u8, value: u64) -> Option<String> {
             let mmu = ept::Ept::new(0x4000_0000 | 4 << 3 | 6, PROCESSOR).ok()?;
             Some(outcome(&mmu, 5 - level, 0x1007, value))
         }
-        Tables::Nested { .. } => None,
+        Tables::Nested { .. } => {
+            let mmu = npt::Npt::new(0x4000_0000, HOST).ok()?;
+            Some(outcome(&mmu, 5 - level, 0x1007, value))
+        }
     }
 }
 

@@ -11,35 +11,21 @@ use crate::plan::{Planned, unique_sources};
 use crate::problem::Failure;
 use crate::warning::Warning;
 
-/// Writes `planned` as one JSON object, region by region.
-pub(crate) fn write(planned: &Planned<'_, '_>, output: &mut impl Write) -> Result<(), Failure> {
-    let cost = &planned.cost;
-    let document = Document {
-        vm: Vm {
-            id: planned.config.id,
-            name: &planned.config.name,
-        },
+/// A plan, region by region.
+pub(crate) fn plan<'p>(planned: &'p Planned<'p, '_>) -> impl Serialize + use<'p> {
+    Document {
+        vm: Vm::of(planned),
         arch: planned.mode.architecture().to_string(),
         mode: planned.mode.to_string(),
         regions: Sequence(|| planned.plan.mappings().map(Region)),
         warnings: Sequence(|| planned.warnings().map(WarningObject)),
-        tables: Tables {
-            levels: cost.levels,
-            root_bytes: cost.root_bytes,
-            frames: cost.frames,
-            leaves: Leaves {
-                size_4k: cost.leaves.size_4k,
-                size_2m: cost.leaves.size_2m,
-                size_1g: cost.leaves.size_1g,
-            },
-        },
-    };
-    write_document(&document, output)
+        tables: Tables::of(planned),
+    }
 }
 
 /// Writes any answer as one JSON document.
 pub(crate) fn write_document(
-    document: &impl Serialize,
+    document: &(impl Serialize + ?Sized),
     output: &mut impl Write,
 ) -> Result<(), Failure> {
     serde_json::to_writer_pretty(&mut *output, document)
@@ -58,21 +44,49 @@ struct Document<'p, R: Serialize, W: Serialize> {
     tables: Tables,
 }
 
-#[derive(Serialize)]
-struct Vm<'p> {
-    id: u64,
-    name: &'p str,
+/// Which machine an answer is about.
+#[derive(Debug, Serialize)]
+pub(crate) struct Vm<'p> {
+    pub(crate) id: u64,
+    pub(crate) name: &'p str,
 }
 
-#[derive(Serialize)]
-struct Tables {
+impl<'p> Vm<'p> {
+    pub(crate) fn of(planned: &'p Planned<'_, '_>) -> Self {
+        let config = planned.config;
+        Self {
+            id: config.id,
+            name: &config.name,
+        }
+    }
+}
+
+/// What the page tables cost.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tables {
     levels: u8,
     root_bytes: u64,
     frames: u64,
     leaves: Leaves,
 }
 
-#[derive(Serialize)]
+impl Tables {
+    pub(crate) fn of(planned: &Planned<'_, '_>) -> Self {
+        let cost = &planned.cost;
+        Self {
+            levels: cost.levels,
+            root_bytes: cost.root_bytes,
+            frames: cost.frames,
+            leaves: Leaves {
+                size_4k: cost.leaves.size_4k,
+                size_2m: cost.leaves.size_2m,
+                size_1g: cost.leaves.size_1g,
+            },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
 struct Leaves {
     #[serde(rename = "4K")]
     size_4k: u64,
@@ -83,7 +97,7 @@ struct Leaves {
 }
 
 /// An array whose elements are made one by one.
-pub(super) struct Sequence<F>(pub(super) F);
+pub(crate) struct Sequence<F>(pub(crate) F);
 
 impl<F, I> Serialize for Sequence<F>
 where
@@ -106,11 +120,14 @@ impl Serialize for Hexadecimal {
     }
 }
 
-fn hexadecimal<S: AddressSpace>(address: Address<S>) -> Hexadecimal {
+/// The same of an address.
+pub(crate) fn hexadecimal<S: AddressSpace>(address: Address<S>) -> Hexadecimal {
     Hexadecimal(address.as_u64())
 }
 
-struct Region<'p, 'a>(Mapping<'p, 'a>);
+/// A mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region<'p, 'a>(pub(crate) Mapping<'p, 'a>);
 
 impl Serialize for Region<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -137,11 +154,13 @@ impl Serialize for Region<'_, '_> {
 }
 
 /// In bit order, as the flags are declared.
-fn flag_names(flags: MappingFlags) -> impl Iterator<Item = &'static str> {
+pub(crate) fn flag_names(flags: MappingFlags) -> impl Iterator<Item = &'static str> {
     flags.iter_names().map(|(name, _)| name)
 }
 
-struct WarningObject(Warning);
+/// A warning.
+#[derive(Debug)]
+pub(crate) struct WarningObject(pub(crate) Warning);
 
 impl Serialize for WarningObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

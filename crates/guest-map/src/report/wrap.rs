@@ -33,6 +33,16 @@ impl<'o, W: Write> Paragraph<'o, W> {
         })
     }
 
+    /// Writes a whole paragraph.
+    pub(crate) fn write(text: &str, output: &'o mut W) -> io::Result<()> {
+        let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let mut paragraph = Self::new(output, &printable(first))?;
+        if !rest.is_empty() {
+            paragraph.add_words(rest)?;
+        }
+        paragraph.end()
+    }
+
     /// Begins a line with `text`; the others begin below its end.
     pub(crate) fn hanging(output: &'o mut W, text: &str) -> io::Result<Self> {
         let indent = (width(text) + 1).min(COLUMNS / 2);
