@@ -5,6 +5,7 @@ use mapping_flags::MappingFlags;
 
 use crate::change::edit::Edit;
 use crate::change::one_page::removed_page;
+use crate::change::permit::Permitted;
 use crate::contract::error::{MapError, ProtectError, UnmapError};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
@@ -114,8 +115,33 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         guest: GuestPhysRange,
         permissions: MappingFlags,
     ) -> Result<(), ProtectError> {
-        let mut edit = Edit::new(self);
-        edit.protect(guest, permissions)?;
+        if self.gather.is_idle() {
+            match self.tables.permit(guest, permissions) {
+                Permitted::Already => return Ok(()),
+                Permitted::Now(changed) => {
+                    return release::publish_and_invalidate(
+                        &self.tables,
+                        &mut self.gather,
+                        changed,
+                    )
+                    .map_err(ProtectError::NotInvalidated);
+                }
+                Permitted::Nothing => {}
+            }
+        }
+        self.protect_in_edit(guest, permissions)
+    }
+
+    /// [`protect_alone`](Self::protect_alone) for everything but equal leaves in one table.
+    #[cold]
+    #[inline(never)]
+    fn protect_in_edit(
+        &mut self,
+        guest: GuestPhysRange,
+        permissions: MappingFlags,
+    ) -> Result<(), ProtectError> {
+        let edit = Edit::new(self);
+        edit.tree.protect_range(guest, permissions)?;
         edit.finish().map_err(ProtectError::NotInvalidated)
     }
 }

@@ -53,6 +53,7 @@
 //! | `edit`, `alone` | a group of changes; operations that are such a group by themselves |
 //! | `map`, `unmap`, `protect`, `reclaim` | the operations |
 //! | `one_page` | single pages that take one store |
+//! | `permit` | permissions of equal leaves side by side in one table, without survey and reserve |
 //! | `survey`, `permission_survey`, `reserve` | finding conflicts, counting frames; taking them from the host |
 //! | `build`, `split`, `rewrite` | building tables, replacing leaves by tables, changing permissions in place |
 //!
@@ -64,6 +65,7 @@ pub(crate) mod edit;
 pub(crate) mod map;
 pub(crate) mod one_page;
 pub(crate) mod permission_survey;
+pub(crate) mod permit;
 pub(crate) mod protect;
 pub(crate) mod reclaim;
 pub(crate) mod reserve;

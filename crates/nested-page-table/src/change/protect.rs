@@ -5,6 +5,7 @@ use mapping_flags::MappingFlags;
 
 use crate::change::edit::Edit;
 use crate::change::permission_survey::PermissionSurvey;
+use crate::change::permit::Permitted;
 use crate::change::rewrite::Rewrite;
 use crate::change::split::{Action, Operation};
 use crate::contract::error::ProtectError;
@@ -13,6 +14,7 @@ use crate::contract::geometry::Geometry;
 use crate::contract::host::TableHost;
 use crate::contract::invalidation::{Change, InvalidatedRange, InvalidationFailed};
 use crate::contract::level::Level;
+use crate::settle::gathering_tree::GatheringTree;
 use crate::tree::pass::{Look, Next, Run, Seen};
 use crate::tree::tables::Part;
 
@@ -40,8 +42,31 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         guest: GuestPhysRange,
         permissions: MappingFlags,
     ) -> Result<(), ProtectError> {
-        check(&self.tree.tables.format, &guest, permissions)?;
-        let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
+        match self.tree.tables.permit(guest, permissions) {
+            Permitted::Already => Ok(()),
+            Permitted::Now(changed) => {
+                self.tree.gather.note_stored();
+                if let Some(changed) = changed {
+                    self.tree.gather.add(changed);
+                }
+                Ok(())
+            }
+            Permitted::Nothing => self.tree.protect_range(guest, permissions),
+        }
+    }
+}
+
+impl<F: Format, H: TableHost> GatheringTree<F, H> {
+    /// [`Edit::protect`] of everything but equal leaves in one table.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn protect_range(
+        &mut self,
+        guest: GuestPhysRange,
+        permissions: MappingFlags,
+    ) -> Result<(), ProtectError> {
+        check(&self.tables.format, &guest, permissions)?;
+        let (tables, gather) = (&self.tables, &mut self.gather);
         let top = tables.lowest_over(guest);
         let action = Permit {
             permissions,
@@ -163,7 +188,7 @@ impl<F: Format, H: TableHost> Operation<'_, F, H, Permit> {
     fn note_permissions(&mut self, range: GuestPhysRange, level: Level, change: Change) {
         self.gather.note_stored();
         let rules = self.tables().format.rules();
-        if change == Change::Removed || rules.raised_needs_invalidation {
+        if rules.needs_invalidation(change) {
             self.gather
                 .add_part(InvalidatedRange::leaves(range, level, change));
         }

@@ -161,7 +161,7 @@ fn note(rewritten: &mut Option<Rewritten>, first: usize, count: usize, change: C
 }
 
 /// What it means for a leaf with the flags `old` to get the permissions `new`.
-fn change_between(old: MappingFlags, new: MappingFlags) -> Change {
+pub(crate) fn change_between(old: MappingFlags, new: MappingFlags) -> Change {
     if new.contains(old.intersection(MappingFlags::PERMISSIONS)) {
         Change::Raised
     } else {

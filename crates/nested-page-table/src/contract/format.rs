@@ -11,6 +11,7 @@ use mapping_flags::{FlagsError, MappingFlags};
 
 use crate::contract::entry::{Entry, Leaf};
 use crate::contract::geometry::Geometry;
+use crate::contract::invalidation::Change;
 use crate::contract::level::Level;
 use crate::contract::note::Note;
 use crate::contract::policy::LeafPolicy;
@@ -198,4 +199,16 @@ pub struct UpdateRules {
     /// The hardware may set accessed and dirty bits in entries at any time. So every change of a leaf must be
     /// an atomic read-modify-write.
     pub hardware_writes_entries: bool,
+}
+
+impl UpdateRules {
+    /// Whether CPUs must be told of `change`.
+    #[inline]
+    pub(crate) fn needs_invalidation(&self, change: Change) -> bool {
+        match change {
+            Change::Fresh => self.fresh_needs_invalidation,
+            Change::Raised => self.raised_needs_invalidation,
+            Change::Removed => true,
+        }
+    }
 }

@@ -150,6 +150,56 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         look(Level::PAGE_4K, bits)
     }
 
+    /// Follows tables down to the one where the walk of `address` ends, and returns what `look` makes of its level and of
+    /// its entries from the one that translates `address` on. `None` beyond the input width.
+    ///
+    /// A ladder, as [`walk`](Self::walk) is.
+    #[inline(always)]
+    pub(crate) fn walk_to_entries<'t, R>(
+        &'t self,
+        address: GuestPhysAddr,
+        look: impl Fn(Level, &'t [Word]) -> Option<R>,
+    ) -> Option<R> {
+        let root = self.geometry().root_level();
+        let mut entries = match root {
+            // With a shift that is known.
+            Level::BLOCK_512G => self.root_entries_from(Level::BLOCK_512G, address),
+            root => self.root_entries_from(root, address),
+        }?;
+        macro_rules! rung {
+            ($level:ident, $below:ident) => {
+                if Level::$level <= root {
+                    match self.decode(Level::$level, entries.first()?) {
+                        Entry::Table(table) => {
+                            entries = self.entries_in_frame_from(table, Level::$below, address);
+                        }
+                        _ => return look(Level::$level, entries),
+                    }
+                }
+            };
+        }
+        rung!(HIGHEST, BLOCK_512G);
+        rung!(BLOCK_512G, BLOCK_1G);
+        rung!(BLOCK_1G, BLOCK_2M);
+        rung!(BLOCK_2M, PAGE_4K);
+        look(Level::PAGE_4K, entries)
+    }
+
+    /// All entries for `guest`, and their level, if they stand side by side in the table where the walk of its first
+    /// address ends, and `guest` has the whole of each.
+    #[inline(always)]
+    pub(crate) fn row(&self, guest: GuestPhysRange) -> Option<(Level, &[Word])> {
+        let (start, size) = (guest.start(), guest.size());
+        self.walk_to_entries(start, |level, entries| {
+            let below = (1 << level.shift()) - 1;
+            if (start.as_u64() | size) & below != 0 {
+                return None;
+            }
+            let count = size >> level.shift();
+            Some((level, entries.get(..count as usize)?))
+        })
+    }
+
     /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
     /// such. They are a table below the root, or a frame of the root, in which a root of fewer entries
     /// is followed by zeroes.
@@ -177,12 +227,36 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     /// the input width.
     #[inline]
     pub(crate) fn root_entry(&self, root: Level, address: GuestPhysAddr) -> Option<&Word> {
+        self.root_entries_from(root, address)?.first()
+    }
+
+    /// The entries of the root, which is of level `root`, from the one that translates `address` on. `None`, or no entry
+    /// beyond the input width.
+    #[inline]
+    pub(crate) fn root_entries_from(&self, root: Level, address: GuestPhysAddr) -> Option<&[Word]> {
         let geometry = self.geometry();
         // SAFETY: as for `entries`.
         let entries = unsafe { words::live(self.frames(), self.root, geometry.root_entries()) };
         // All bits above those of the other levels: out of bounds where the address is too wide.
         let number = address.as_u64() >> geometry.shift(root);
-        entries.get(number as usize)
+        entries.get(number as usize..)
+    }
+
+    /// The entries in the frame at `table`, a table of `level`, from the one that translates `address` on.
+    #[inline]
+    pub(crate) fn entries_in_frame_from(
+        &self,
+        table: HostPhysAddr,
+        level: Level,
+        address: GuestPhysAddr,
+    ) -> &[Word] {
+        let number = address.as_u64() >> self.geometry().shift(level);
+        // SAFETY: as for `entry_in_frame`.
+        let entries = unsafe { words::live_frame(self.frames(), table) };
+        // The remainder is in bounds.
+        entries
+            .get(number as usize % FRAME_WORDS..)
+            .unwrap_or_default()
     }
 
     /// The entry that translates `address` in the frame at `table`: a table of `level`, or the part
