@@ -27,7 +27,10 @@ const INTERPRETED: [&[&str]; 2] = [
 ];
 
 /// The same for ThreadSanitizer: CPUs that use machines at once.
-const THREADED: [&[&str]; 1] = [&["--package", "guest-vm", "--test", "race"]];
+const THREADED: [&[&str]; 2] = [
+    &["--package", "guest-vm", "--test", "race"],
+    &["--package", "guest-vm", "--test", "parallel"],
+];
 
 /// Runs both.
 pub(crate) fn run(report: &mut Report) {

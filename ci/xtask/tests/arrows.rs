@@ -54,7 +54,7 @@ const LIBRARIES: &[Row] = &[
             "guest-addr",
             "mapping-flags",
         ],
-        &["arrayvec", "spin"],
+        &["arrayvec"],
     )
     .or_by_feature(&["axerrno", "log", "page_table_multiarch"]),
     row("host-services", BACKEND, &[]),

@@ -128,7 +128,7 @@ fn ram<'a>(region: &Region<'a>, map_type: MapType) -> MemoryRegion<'a> {
     let flags = region.flags().bits().into();
     let region = MemoryRegion::new(name, gpa, size, flags, map_type);
     match map_type {
-        MapType::Alloc => region.with_population(Population::OnFirstUse),
+        MapType::Alloc => region.with_population(Population::ON_FIRST_USE),
         MapType::Identical => region.with_kept_contents(),
         MapType::Reserved => region,
     }

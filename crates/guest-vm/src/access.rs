@@ -8,25 +8,71 @@ use crate::address_space::{AddressSpace, host_part, publish_contents, rest_after
 use crate::error::VmError;
 use crate::guest_memory;
 use crate::hal::VmHal;
+use crate::lock::ReadGuard;
 use crate::region::Backing;
+use crate::vm::Vm;
 
-impl<F: Format, H: VmHal> AddressSpace<F, H> {
-    pub(crate) fn read(
-        &mut self,
+impl<F: Format, H: VmHal> Vm<F, H> {
+    /// The address space, with every byte of `range` mapped to normal memory.
+    pub(crate) fn accessible(
+        &self,
+        range: &GuestPhysRange,
+    ) -> Result<ReadGuard<'_, AddressSpace<F, H>>, VmError> {
+        let pages = range.align_outward_4k()?;
+        loop {
+            let space = self.space.read();
+            space.check_accessible(range)?;
+            let holes = space.holes(&pages)?;
+            if holes.is_empty() {
+                return Ok(space);
+            }
+            let changes = space.changes();
+            drop(space);
+            self.populate(&holes, changes)?;
+        }
+    }
+}
+
+impl<F: Format, H: VmHal> Vm<F, H> {
+    pub(crate) fn read_bytes(
+        &self,
         address: GuestPhysAddr,
         target: &mut [u8],
     ) -> Result<(), VmError> {
         let Some(range) = byte_range(address, target.len())? else {
             return Ok(());
         };
-        if let Some((memory, _)) = self.part_of_present_page(&range) {
+        let space = self.space.read();
+        if let Some((memory, _)) = space.part_of_present_page(&range) {
             self.hal.drop_stale_lines(memory);
             guest_memory::read_part_of_page(&*self.hal, memory, target);
             return Ok(());
         }
-        self.make_accessible(&range)?;
+        drop(space);
+        self.accessible(&range)?.read(&range, target)
+    }
+
+    pub(crate) fn write_bytes(&self, address: GuestPhysAddr, source: &[u8]) -> Result<(), VmError> {
+        let Some(range) = byte_range(address, source.len())? else {
+            return Ok(());
+        };
+        let space = self.space.read();
+        if let Some((memory, flags)) = space.part_of_present_page(&range) {
+            self.hal.drop_stale_lines(memory);
+            guest_memory::write_part_of_page(&*self.hal, memory, source);
+            publish_contents(&*self.hal, memory, flags);
+            return Ok(());
+        }
+        drop(space);
+        self.accessible(&range)?.write(&range, source)
+    }
+}
+
+impl<F: Format, H: VmHal> AddressSpace<F, H> {
+    /// Copies `range`, which is mapped to normal memory, into `target`, which is as large.
+    fn read(&self, range: &GuestPhysRange, target: &mut [u8]) -> Result<(), VmError> {
         let mut rest = target;
-        self.for_each_host_part(&range, |hal, memory, _| {
+        self.for_each_host_part(range, |hal, memory, _| {
             let bytes = (memory.size() as usize).min(rest.len());
             let (now, later) = core::mem::take(&mut rest).split_at_mut(bytes);
             rest = later;
@@ -35,19 +81,10 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         })
     }
 
-    pub(crate) fn write(&mut self, address: GuestPhysAddr, source: &[u8]) -> Result<(), VmError> {
-        let Some(range) = byte_range(address, source.len())? else {
-            return Ok(());
-        };
-        if let Some((memory, flags)) = self.part_of_present_page(&range) {
-            self.hal.drop_stale_lines(memory);
-            guest_memory::write_part_of_page(&*self.hal, memory, source);
-            publish_contents(&*self.hal, memory, flags);
-            return Ok(());
-        }
-        self.make_accessible(&range)?;
+    /// Copies `source` to `range`, which is mapped to normal memory, and as large.
+    fn write(&self, range: &GuestPhysRange, source: &[u8]) -> Result<(), VmError> {
         let mut rest = source;
-        self.for_each_host_part(&range, |hal, memory, flags| {
+        self.for_each_host_part(range, |hal, memory, flags| {
             let (now, later) = rest.split_at((memory.size() as usize).min(rest.len()));
             rest = later;
             hal.drop_stale_lines(memory);
@@ -75,15 +112,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         Some((memory, leaf.flags))
     }
 
-    /// Makes sure that every byte of `range` is mapped to normal memory.
-    fn make_accessible(&mut self, range: &GuestPhysRange) -> Result<(), VmError> {
-        self.check_accessible(range)?;
-        match range.align_outward_4k() {
-            Ok(pages) => self.populate(&pages),
-            Err(reason) => Err(reason.into()),
-        }
-    }
-
+    /// Fails unless every byte of `range` is normal memory, mapped or not.
     fn check_accessible(&self, range: &GuestPhysRange) -> Result<(), VmError> {
         let mut next = range.start();
         for region in self.regions.overlapping(range) {

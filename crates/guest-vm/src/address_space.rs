@@ -9,7 +9,6 @@ use nested_page_table::{Format, LeafPolicy, MapError, NestedPageTable, ProtectEr
 
 use crate::channel::MappedChannel;
 use crate::error::VmError;
-use crate::fault_statistics::FaultStatistics;
 use crate::guest_use::{GuestUse, HostMemoryKind};
 use crate::hal::{HalTableHost, VmHal};
 use crate::region::{Backing, Region};
@@ -29,7 +28,6 @@ use crate::vmid_claim::VmidClaim;
 pub(crate) struct AddressSpace<F: Format, H: VmHal> {
     pub(crate) hal: Arc<H>,
     pub(crate) table: NestedPageTable<F, HalTableHost<H>>,
-    pub(crate) faults: FaultStatistics,
     pub(crate) regions: RegionMap,
     /// What `alloc_memory_region_at` gave.
     pub(crate) reservations: Vec<HostPhysRange>,
@@ -56,7 +54,6 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         Ok(Self {
             hal,
             table: table.with_leaf_policy(policy),
-            faults: FaultStatistics::default(),
             regions: RegionMap::default(),
             reservations: Vec::new(),
             channels: Vec::new(),
@@ -211,7 +208,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         for region in self.regions.overlapping(guest) {
             match region.backing {
                 Backing::Linear(_) | Backing::Emulated => {}
-                Backing::Allocated => frames = Frames::Allocated,
+                Backing::Allocated { .. } => frames = Frames::Allocated,
                 Backing::Channel(_) => {
                     return Err(VmError::IvcChannelInRange {
                         requested: *guest,

@@ -14,6 +14,7 @@ use crate::guest_use::GuestUse;
 use crate::hal::VmHal;
 use crate::region::{Backing, Region};
 use crate::region_map::Vacancy;
+use crate::vm::Vm;
 
 /// Memory that machines share, for communication between their guests.
 ///
@@ -74,16 +75,27 @@ pub(crate) struct MappedChannel<H: VmHal> {
     _channel: IvcChannel<H>,
 }
 
-impl<F: Format, H: VmHal> AddressSpace<F, H> {
+impl<F: Format, H: VmHal> Vm<F, H> {
     pub(crate) fn alloc_channel(
-        &mut self,
+        &self,
         size: u64,
     ) -> Result<(GuestPhysRange, IvcChannel<H>), VmError> {
-        let guest = self.free_channel_range(size)?;
-        let vacancy = self.check_free(&guest)?;
+        let guest = self.space.read().free_channel_range(size)?;
+        // Without the lock: they have to be cleared.
         let frames = ChannelFrames::zeroed(&self.hal, guest.size());
         let frames = Arc::new(frames.ok_or(VmError::NoFrames { guest })?);
-        let channel = IvcChannel { frames };
+        self.space.write().place_new_channel(IvcChannel { frames })
+    }
+}
+
+impl<F: Format, H: VmHal> AddressSpace<F, H> {
+    /// Maps `channel` at the first place that is free now.
+    fn place_new_channel(
+        &mut self,
+        channel: IvcChannel<H>,
+    ) -> Result<(GuestPhysRange, IvcChannel<H>), VmError> {
+        let guest = self.free_channel_range(channel.size())?;
+        let vacancy = self.check_free(&guest)?;
         match self.place_channel(guest, &channel, MappingFlags::READ_WRITE, vacancy) {
             // The channel is mapped. A CPU may believe that nothing is there, and fault once more.
             Err(VmError::NotInvalidated(error)) => {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use guest_addr::{GuestPhysAddr, HostPhysAddr};
+use guest_addr::{GuestPhysAddr, HostPhysAddr, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
 use nested_page_table::LeafPolicy;
 use region_planner::Origin;
@@ -82,8 +82,23 @@ pub enum Population {
     /// All of them when the machine is set up.
     #[default]
     AtOnce,
-    /// One by one, when the guest or the hypervisor first uses a page.
-    OnFirstUse,
+    /// When the guest or the hypervisor first uses a page.
+    OnFirstUse {
+        /// How many bytes a fault of the guest fills: the block of this size around the page, as far as the region has it. It
+        /// is rounded down to a power of two, and is at least 4 KiB (the page alone) and at most 2 MiB.
+        ///
+        /// With 2 MiB the block becomes one leaf where that lies within the region, the leaf policy allows it, the
+        /// [frames may come back in parts](nested_page_table::HostFrames::PARTIAL_FREE) and the allocator has such a run. Otherwise
+        /// the fault fills the page alone. With less, the other pages are filled as far as there are frames.
+        around: u64,
+    },
+}
+
+impl Population {
+    /// Page by page, when the guest or the hypervisor first uses one.
+    pub const ON_FIRST_USE: Self = Self::OnFirstUse {
+        around: PAGE_SIZE_4K,
+    };
 }
 
 /// A region of RAM.

@@ -12,6 +12,7 @@ use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K, Rang
 use nested_page_table::{Format, HostFrames, UnmapError, Unsettled};
 
 use crate::address_space::AddressSpace;
+use crate::error::VmError;
 use crate::hal::VmHal;
 use crate::region::{Backing, Region};
 
@@ -38,13 +39,28 @@ impl<'a, A: HostFrames> FrameRun<'a, A> {
         HostPhysRange::from_start_size(self.base, self.frames.saturating_mul(PAGE_SIZE_4K))
     }
 
+    /// The same frames one by one. The source takes runs back in parts, or there is one frame only.
+    pub(crate) fn into_pages(self) -> impl Iterator<Item = FrameRun<'a, A>> {
+        let run = ManuallyDrop::new(self);
+        let (allocator, base) = (run.allocator, run.base);
+        (0..run.frames).filter_map(move |number| {
+            let base = base.checked_add(number.checked_mul(PAGE_SIZE_4K)?)?;
+            let frames = 1;
+            Some(FrameRun {
+                allocator,
+                base,
+                frames,
+            })
+        })
+    }
+
     /// Leaves the frames to whoever `map` makes known to, or gives them back if it returns an error.
     ///
     /// Should `map` unwind, nobody can tell whether a table leads to the frames: they stay out.
-    pub(crate) fn hand_over_to<E>(
+    pub(crate) fn hand_over_to<T, E>(
         self,
-        map: impl FnOnce(HostPhysAddr) -> Result<(), E>,
-    ) -> Result<(), E> {
+        map: impl FnOnce(HostPhysAddr) -> Result<T, E>,
+    ) -> Result<T, E> {
         let run = ManuallyDrop::new(self);
         map(run.base).inspect_err(|_| drop(ManuallyDrop::into_inner(run)))
     }
@@ -52,7 +68,7 @@ impl<'a, A: HostFrames> FrameRun<'a, A> {
 
 impl<A: HostFrames> Drop for FrameRun<'_, A> {
     fn drop(&mut self) {
-        // SAFETY: the run came whole from this allocator. It was handed over to nobody, or in vain, so no
+        // SAFETY: the run came from this allocator, whole, or as a part where that may come back by itself. It was handed over to nobody, or in vain, so no
         // table leads to it and no one uses it.
         unsafe { self.allocator.dealloc(self.base, self.frames) };
     }
@@ -109,7 +125,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         } = self;
         table.unmap_reporting(range, |leaf| {
             let region = regions.find(leaf.guest.start());
-            if region.is_none_or(|region| region.backing != Backing::Allocated) {
+            if region.is_none_or(|region| !matches!(region.backing, Backing::Allocated { .. })) {
                 return;
             }
             // SAFETY: what a leaf of an allocated region leads to was taken from `hal.frames()` by
@@ -130,6 +146,15 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             Err(UnmapError::Unsettled(Unsettled::Unreported)) => self.unmap_and_free(range),
             unmapped => unmapped,
         }
+    }
+
+    /// Finishes what removed `page` but could not be invalidated, and frees what it removed: after an error that left the
+    /// region. Does nothing if the page is mapped.
+    pub(crate) fn settle(&mut self, page: GuestPhysRange) -> Result<(), VmError> {
+        if self.table.host_of(page.start()).is_none() {
+            self.unmap_and_free(page)?;
+        }
+        Ok(())
     }
 
     /// Every guest address that may be mapped.

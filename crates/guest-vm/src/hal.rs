@@ -16,9 +16,9 @@ use crate::vmid_claim::VmidClaim;
 
 /// The hypervisor's side of a virtual machine: memory, and the caches of the processors.
 ///
-/// Every method is called with the machine's lock held, unless it says otherwise. No method may call back into the
-/// machine. If the last owner of a channel's frames is a clone of [`IvcChannel`](crate::IvcChannel), they are given
-/// back without a lock.
+/// Methods are called from several CPUs at once if the machine is used so. Most calls come with the machine's lock held, so no
+/// method may call back into the machine. Frames of guest memory are taken without the lock, and so are channels' frames
+/// given back.
 ///
 /// # Safety
 ///

@@ -25,6 +25,7 @@ mod guest_memory;
 mod guest_use;
 mod hal;
 mod leaves;
+mod lock;
 mod log;
 #[cfg(feature = "arceos")]
 mod paging_handler;

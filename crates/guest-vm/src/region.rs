@@ -35,12 +35,38 @@ impl fmt::Display for Occupant {
 pub(crate) enum Backing {
     /// The host address of the region's first byte.
     Linear(HostPhysAddr),
-    /// Frames of the host's allocator, page by page; absent pages are filled on first use.
-    Allocated,
+    /// Frames of the host's allocator, page by page; absent pages are filled on first use, with others around them.
+    Allocated { around: FillWindow },
     /// A run of frames of the host's allocator that is as long as the region.
     Channel(HostPhysAddr),
     /// Nothing is ever mapped.
     Emulated,
+}
+
+/// How much around an absent page is filled with it: an aligned block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FillWindow {
+    order: u32,
+}
+
+impl FillWindow {
+    /// The page alone.
+    pub(crate) const PAGE: Self = Self { order: 12 };
+    /// Larger ones are cut to this: a fault is to take a bounded time.
+    const LARGEST: u32 = 21;
+
+    /// The largest power of two that `bytes` has, from 4 KiB to 2 MiB.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let order = bytes.checked_ilog2().unwrap_or(0);
+        Self {
+            order: order.clamp(Self::PAGE.order, Self::LARGEST),
+        }
+    }
+
+    /// The size as a power of two.
+    pub(crate) const fn order(self) -> u32 {
+        self.order
+    }
 }
 
 /// Whole 4 KiB pages with one backing and one set of flags.
@@ -55,7 +81,7 @@ impl Region {
     pub(crate) const fn occupant(&self) -> Occupant {
         match self.backing {
             Backing::Linear(_) => Occupant::Linear,
-            Backing::Allocated => Occupant::Allocated,
+            Backing::Allocated { .. } => Occupant::Allocated,
             Backing::Channel(_) => Occupant::IvcChannel,
             Backing::Emulated => Occupant::Emulated,
         }
@@ -109,6 +135,10 @@ impl Region {
 mod tests {
     use super::*;
 
+    const ALLOCATED: Backing = Backing::Allocated {
+        around: FillWindow::PAGE,
+    };
+
     fn region(start: u64, backing: Backing) -> Region {
         Region {
             guest: GuestPhysRange::from_start_size(GuestPhysAddr::new(start), 0x1000).unwrap(),
@@ -121,19 +151,16 @@ mod tests {
     fn neighbours_join_where_host_memory_goes_on() {
         let joins = |first, second| region(0, first).absorb(&region(0x1000, second));
         let (low, next) = (HostPhysAddr::new(0x8000), HostPhysAddr::new(0x9000));
-        assert!(joins(Backing::Allocated, Backing::Allocated));
+        assert!(joins(ALLOCATED, ALLOCATED));
         assert!(joins(Backing::Linear(low), Backing::Linear(next)));
         assert!(!joins(Backing::Linear(low), Backing::Linear(low)));
-        assert!(!joins(Backing::Linear(low), Backing::Allocated));
+        assert!(!joins(Backing::Linear(low), ALLOCATED));
         assert!(!joins(Backing::Channel(low), Backing::Channel(next)));
     }
 
     #[test]
     fn parts_of_a_region_join_again() {
-        for backing in [
-            Backing::Allocated,
-            Backing::Linear(HostPhysAddr::new(0x8000)),
-        ] {
+        for backing in [ALLOCATED, Backing::Linear(HostPhysAddr::new(0x8000))] {
             let (mut low, high) = region(0, backing)
                 .split_at(GuestPhysAddr::new(0x800))
                 .unwrap();

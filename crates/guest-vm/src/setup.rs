@@ -13,7 +13,7 @@ use crate::error::VmError;
 use crate::guest_memory;
 use crate::guest_use::GuestUse;
 use crate::hal::VmHal;
-use crate::region::{Backing, Region};
+use crate::region::{Backing, FillWindow, Region};
 use crate::setup_error::SetupError;
 use crate::warning::{SetupReport, SetupWarning};
 
@@ -204,21 +204,41 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         inputs: &Inputs<'_, 'a>,
     ) -> Result<(), VmError> {
         self.check_guest_width(&mapping.guest())?;
-        let vacancy = self.prepare_insert(&mapping.guest())?;
-        let region = Region {
-            guest: mapping.guest(),
-            backing: Backing::Allocated,
-            flags: mapping.flags(),
-        };
-        self.regions.insert(region, vacancy);
+        let mut free = Some(GuestPhysAddr::ZERO);
         for source in mapping.sources() {
-            let population = inputs.memory_of(source).map(|region| region.population);
-            if population == Some(Population::AtOnce)
-                && let Some(bytes) = source.requested()
-            {
+            let Some(bytes) = source.requested() else {
+                continue;
+            };
+            let region = inputs.memory_of(source);
+            let population = region.map(|region| region.population).unwrap_or_default();
+            if let Some(guest) = take_pages(&bytes, &mut free) {
+                self.add_allocated_pages(guest, mapping.flags(), population)?;
+            }
+            if population == Population::AtOnce {
                 self.populate_at_set_up(&bytes.align_outward_4k()?)?;
             }
         }
+        Ok(())
+    }
+
+    /// Adds a region of allocated memory, with no page yet.
+    pub(crate) fn add_allocated_pages(
+        &mut self,
+        guest: GuestPhysRange,
+        flags: MappingFlags,
+        population: Population,
+    ) -> Result<(), VmError> {
+        let vacancy = self.prepare_insert(&guest)?;
+        let around = match population {
+            Population::AtOnce => FillWindow::PAGE,
+            Population::OnFirstUse { around } => FillWindow::new(around),
+        };
+        let region = Region {
+            guest,
+            backing: Backing::Allocated { around },
+            flags,
+        };
+        self.regions.insert(region, vacancy);
         Ok(())
     }
 

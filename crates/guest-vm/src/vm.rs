@@ -1,26 +1,23 @@
 //! A machine behind its lock.
 
+use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 use nested_page_table::{AddressSpaceId, Format, Mapping, Statistics};
-use spin::Mutex;
 
 use crate::address_space::AddressSpace;
 use crate::channel::IvcChannel;
 use crate::config::VmConfig;
 use crate::error::VmError;
 use crate::fault::FaultOutcome;
-use crate::fault_statistics::FaultStatistics;
+use crate::fault_statistics::{FaultCounters, FaultStatistics};
 use crate::hal::VmHal;
+use crate::lock::RwLock;
 use crate::setup::set_up;
 use crate::setup_error::SetupError;
 use crate::warning::SetupReport;
-
-/// How often a fault looks whether the lock is free before it asks for another attempt.
-const LOCK_ATTEMPTS: u32 = 1000;
 
 /// The memory of one virtual machine, with a page table in the format `F` on the hypervisor `H`.
 ///
@@ -29,11 +26,13 @@ const LOCK_ATTEMPTS: u32 = 1000;
 ///   the errors name: a change that the host could not invalidate stands
 ///   ([`VmError::NotInvalidated`]), and pages that were populated stay so where frames for the next table
 ///   were missing. No error takes back what a running guest could see.
-/// - **One lock.** Operations may be called from several CPUs at once; one spin lock, which is held
-///   while CPUs are asked to forget translations, serialises them. **A CPU that waits for it must
-///   be able to acknowledge an invalidation**: call with interrupts enabled, or have the hypervisor
-///   answer such requests while it spins. [`handle_page_fault`](Self::handle_page_fault) alone
-///   never waits for long.
+/// - **Readers and writers.** Operations may be called from several CPUs at once. Faults, guest copies, `translate`, `visit`
+///   and statistics run in parallel. Changes (`map_region`, `unmap_region`, `protect_region`, channels) run one by one, in the
+///   order in which they came, and no reader that comes later gets in before them. They hold the lock while CPUs are asked to forget
+///   translations. **A CPU that waits for the lock must be able to acknowledge an invalidation**: call with
+///   interrupts enabled, or have the hypervisor answer such requests while it spins.
+///   [`handle_page_fault`](Self::handle_page_fault) alone never waits. Frames of guest memory are taken, cleared and
+///   cleaned without the lock.
 /// - **Frames last.** Memory is given back after every CPU has forgotten its translations.
 /// - **Beside a running guest** every operation is allowed except dropping the machine:
 ///
@@ -47,24 +46,13 @@ const LOCK_ATTEMPTS: u32 = 1000;
 /// Dropping the machine unmaps everything, invalidates, and gives back what was allocated or
 /// reserved. No CPU may enter the guest any more.
 pub struct Vm<F: Format, H: VmHal> {
-    space: Mutex<AddressSpace<F, H>>,
+    pub(crate) space: RwLock<AddressSpace<F, H>>,
+    pub(crate) hal: Arc<H>,
+    format: F,
     root: HostPhysAddr,
     id: AddressSpaceId,
     report: SetupReport,
-    /// Faults that did not get the lock.
-    retries: AtomicU64,
-}
-
-/// Calls `try_lock` until it succeeds, but not for long.
-fn attempt<T>(mut try_lock: impl FnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..LOCK_ATTEMPTS {
-        let locked = try_lock();
-        if locked.is_some() {
-            return locked;
-        }
-        core::hint::spin_loop();
-    }
-    None
+    pub(crate) faults: FaultCounters,
 }
 
 impl<F: Format, H: VmHal> Vm<F, H> {
@@ -96,9 +84,11 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         Ok(Self {
             root: space.table.root(),
             id: space.table.space(),
-            space: Mutex::new(space),
+            hal: Arc::clone(&space.hal),
+            format: *space.table.format(),
+            space: RwLock::new(space),
             report,
-            retries: AtomicU64::new(0),
+            faults: FaultCounters::new(),
         })
     }
 
@@ -106,6 +96,12 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     #[must_use]
     pub const fn setup_report(&self) -> &SetupReport {
         &self.report
+    }
+
+    /// The format of the page table.
+    #[must_use]
+    pub const fn format(&self) -> &F {
+        &self.format
     }
 
     /// The host-physical address of the root of the page table.
@@ -143,7 +139,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         flags: MappingFlags,
     ) -> Result<(), VmError> {
         let guest = GuestPhysRange::from_start_size(gpa, size)?;
-        self.space.lock().map_region(guest, hpa, flags)
+        self.space.write().map_region(guest, hpa, flags)
     }
 
     /// Unmaps `size` bytes from `gpa` on, across regions of any kind, and gives back the frames of
@@ -159,7 +155,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn unmap_region(&self, gpa: GuestPhysAddr, size: u64) -> Result<(), VmError> {
         let guest = GuestPhysRange::from_start_size(gpa, size)?;
-        self.space.lock().unmap(guest)
+        self.space.write().unmap(guest)
     }
 
     /// Gives `size` bytes from `gpa` on the permissions `flags`: `READ`, `WRITE`, `EXECUTE` and
@@ -181,13 +177,13 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         flags: MappingFlags,
     ) -> Result<(), VmError> {
         let guest = GuestPhysRange::from_start_size(gpa, size)?;
-        self.space.lock().protect(guest, flags)
+        self.space.write().protect(guest, flags)
     }
 
     /// The leaf that translates `gpa`, or `None` where nothing is mapped. Its range ends where the
     /// leaf does, so [`Mapping::host_of`] never leads past it.
     pub fn translate(&self, gpa: GuestPhysAddr) -> Option<Mapping> {
-        self.space.lock().table.translate(gpa)
+        self.space.read().table.translate(gpa)
     }
 
     /// Handles a fault of the guest at `gpa`. `access` is what the guest tried: `READ`, `WRITE`,
@@ -216,19 +212,14 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         gpa: GuestPhysAddr,
         access: MappingFlags,
     ) -> Result<FaultOutcome, VmError> {
-        if let Some(mut space) = attempt(|| self.space.try_lock()) {
-            return space.handle_fault(gpa, access);
-        }
-        self.retries.fetch_add(1, Ordering::Relaxed);
-        Ok(FaultOutcome::Retry)
+        let outcome = self.resolve_fault(gpa, access);
+        self.faults.count(gpa, &outcome);
+        outcome
     }
 
     /// How often the guest faulted, and what came of it.
     pub fn fault_statistics(&self) -> FaultStatistics {
-        FaultStatistics {
-            retries: self.retries.load(Ordering::Relaxed),
-            ..self.space.lock().faults
-        }
+        self.faults.snapshot()
     }
 
     /// Copies guest memory from `gpa` on into `buffer`, all of it or nothing. The guest, and machines that
@@ -236,8 +227,8 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// range is read by one access, so it is never torn. Words are read in no particular
     /// order, and the accesses are relaxed. A driver that depends on an order reads twice, with a fence in between.
     ///
-    /// The host may read pages that the guest may not. Pages that are not populated yet are populated. The lock is
-    /// held during the copy.
+    /// The host may read pages that the guest may not. Pages that are not populated yet are populated. A change of the
+    /// address space waits until the copy is done.
     ///
     /// # Errors
     ///
@@ -247,7 +238,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// - [`VmError::NoFrames`], [`VmError::Map`], [`VmError::NoBookkeepingMemory`]: a page could
     ///   not be populated.
     pub fn read_from_guest(&self, gpa: GuestPhysAddr, buffer: &mut [u8]) -> Result<(), VmError> {
-        self.space.lock().read(gpa, buffer)
+        self.read_bytes(gpa, buffer)
     }
 
     /// Copies `data` into guest memory from `gpa` on, all of it or nothing. Like
@@ -255,13 +246,13 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// so a guest with its MMU off sees the data, and a guest can execute it.
     ///
     /// The host may write pages that the guest may not, to load images. Pages that are not populated yet are
-    /// populated. The lock is held during the copy.
+    /// populated. A change of the address space waits until the copy is done.
     ///
     /// # Errors
     ///
     /// Those of [`read_from_guest`](Self::read_from_guest).
     pub fn write_to_guest(&self, gpa: GuestPhysAddr, data: &[u8]) -> Result<(), VmError> {
-        self.space.lock().write(gpa, data)
+        self.write_bytes(gpa, data)
     }
 
     /// Makes a channel of `size` bytes, rounded up to 4 KiB, of zeroed, consecutive frames. Maps it with
@@ -276,7 +267,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     ///   tables.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn alloc_ivc_channel(&self, size: u64) -> Result<(GuestPhysRange, IvcChannel<H>), VmError> {
-        self.space.lock().alloc_channel(size)
+        self.alloc_channel(size)
     }
 
     /// Maps `channel`, which another machine made, from `gpa` on, if [`VmHal::grants`] of this machine
@@ -299,7 +290,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         channel: &IvcChannel<H>,
         flags: MappingFlags,
     ) -> Result<(), VmError> {
-        self.space.lock().map_channel(gpa, channel, flags)
+        self.space.write().map_channel(gpa, channel, flags)
     }
 
     /// Unmaps the channel that begins at `gpa`, whichever machine made it. Its frames are given back when
@@ -312,7 +303,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     /// - [`VmError::Unmap`]: there are no frames to split a leaf.
     /// - [`VmError::NoBookkeepingMemory`]: the heap is exhausted.
     pub fn release_ivc_channel(&self, gpa: GuestPhysAddr) -> Result<(), VmError> {
-        self.space.lock().release_channel(gpa)
+        self.space.write().release_channel(gpa)
     }
 
     /// Calls `visit` for every leaf that has a byte in `range`, by ascending address.
@@ -323,7 +314,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     pub fn visit(&self, range: GuestPhysRange, mut visit: impl FnMut(Mapping)) {
         let mut rest = Some(range);
         while let Some(part) = rest {
-            let leaves = self.space.lock().leaves(part);
+            let leaves = self.space.read().leaves(part);
             leaves.iter().for_each(&mut visit);
             rest = leaves.rest;
         }
@@ -331,7 +322,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
 
     /// How many tables and leaves the page table has.
     pub fn statistics(&self) -> Statistics {
-        self.space.lock().table.statistics()
+        self.space.read().table.statistics()
     }
 }
 
@@ -340,27 +331,5 @@ impl<F: Format, H: VmHal> fmt::Debug for Vm<F, H> {
         f.debug_struct("Vm")
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A fault that meets a short operation of another CPU waits for it, and does not wait for a long one.
-    #[test]
-    fn a_fault_asks_for_the_lock_many_times_and_not_for_ever() {
-        let mut calls = 0;
-        let mut free_at = |call: u32| {
-            calls = 0;
-            attempt(|| {
-                calls += 1;
-                (calls == call).then_some(calls)
-            })
-        };
-        assert_eq!(free_at(1), Some(1));
-        assert_eq!(free_at(900), Some(900));
-        assert_eq!(free_at(0), None);
-        assert_eq!(calls, LOCK_ATTEMPTS);
     }
 }

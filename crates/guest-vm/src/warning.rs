@@ -101,9 +101,7 @@ impl SetupWarning {
     pub(crate) fn of_settings(region: &MemoryRegion<'_>) -> Option<Self> {
         let setting = match region.map_type {
             MapType::Alloc if region.keep_contents => RegionSetting::KeepContents,
-            MapType::Identical | MapType::Reserved
-                if region.population == Population::OnFirstUse =>
-            {
+            MapType::Identical | MapType::Reserved if region.population != Population::AtOnce => {
                 RegionSetting::OnFirstUse
             }
             _ => return None,

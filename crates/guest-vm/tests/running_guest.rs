@@ -77,9 +77,9 @@ fn settings_that_mean_nothing_are_warned_of<B: Backend>() {
     let region = |page: u64, kind| ram(RAM + page * PAGE, PAGE, RW, kind);
     config.memory_regions = vec![
         region(0, MapType::Alloc).with_kept_contents(),
-        region(1, MapType::Alloc).with_population(Population::OnFirstUse),
-        region(2, MapType::Identical).with_population(Population::OnFirstUse),
-        region(3, MapType::Reserved).with_population(Population::OnFirstUse),
+        region(1, MapType::Alloc).with_population(Population::ON_FIRST_USE),
+        region(2, MapType::Identical).with_population(Population::ON_FIRST_USE),
+        region(3, MapType::Reserved).with_population(Population::ON_FIRST_USE),
     ];
     let vm = Vm::new(config, host.clone()).unwrap();
     let warnings = &vm.setup_report().warnings;

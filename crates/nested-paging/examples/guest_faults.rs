@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let base = GuestPhysAddr::new(0x10_0000);
     let flags = MappingFlags::READ_WRITE | MappingFlags::EXECUTE;
     let mut ram = MemoryRegion::new("ram", base, 1 << 30, flags.bits().into(), MapType::Alloc);
-    ram.population = Population::OnFirstUse;
+    ram.population = Population::ON_FIRST_USE;
     let mut config = VmConfig::new(1, "guest", format);
     config.memory_regions = vec![ram];
     let vm = Vm::new(config, Hal(Heap))?;

@@ -83,7 +83,7 @@ impl VmFile {
             let gpa = GuestPhysAddr::new(gpa);
             let region = MemoryRegion::new("memory_regions", gpa, size, flags, map_type);
             config.memory_regions.push(match map_type {
-                MapType::Alloc => region.with_population(Population::OnFirstUse),
+                MapType::Alloc => region.with_population(Population::ON_FIRST_USE),
                 MapType::Identical | MapType::Reserved => region,
             });
         }
@@ -176,7 +176,7 @@ passthrough_devices = [["uart", 0x1000_0000, 0x1001_0000, 0x100, 10]]
         let ram = &config.memory_regions[0];
         assert_eq!((ram.gpa.as_u64(), ram.size), (0x8000_0000, 0x1000_0000));
         assert_eq!((ram.flags, ram.map_type), (7, MapType::Alloc));
-        assert_eq!(ram.population, Population::OnFirstUse);
+        assert_eq!(ram.population, Population::ON_FIRST_USE);
         assert_eq!(config.passthrough_regions[0].hpa.as_u64(), 0x1001_0000);
         assert_eq!(file.ramdisk_load_addr, None);
     }

@@ -57,7 +57,7 @@ impl Trial for HandleFaults {
         let flags = u64::from(MappingFlags::READ_WRITE.bits());
         let size = Self::UNITS * PAGE_SIZE_4K;
         let ram = MemoryRegion::new("ram", GUEST, size, flags, MapType::Alloc);
-        let lazy = ram.with_population(Population::OnFirstUse);
+        let lazy = ram.with_population(Population::ON_FIRST_USE);
         config.memory_regions.push(lazy);
         let machine = Vm::new(config, CountingHal::default());
         self.machine = Some(machine.context("the machine is not made")?);

@@ -101,6 +101,7 @@ fn no_memory(_: TryReserveError) -> VmError {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 impl<T> Slab<T> {
     pub(super) fn in_use(&self) -> usize {
         self.blocks.iter().map(Vec::len).sum::<usize>() - self.free.len()

@@ -1,4 +1,5 @@
 //! The map of regions beside a list of pages, and the shape of its tree.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -6,6 +7,7 @@ use alloc::vec::Vec;
 use guest_addr::HostPhysAddr;
 
 use super::*;
+use crate::region::FillWindow;
 
 const PAGE: u64 = 0x1000;
 const RW: MappingFlags = MappingFlags::READ_WRITE;
@@ -35,7 +37,9 @@ fn regions_of(all: &Pages) -> Vec<Region> {
     for (&page, &(host, flags)) in all {
         let backing = match host {
             Some(offset) => Backing::Linear(HostPhysAddr::new((page + offset) * PAGE)),
-            None => Backing::Allocated,
+            None => Backing::Allocated {
+                around: FillWindow::PAGE,
+            },
         };
         let region = Region {
             guest: pages(page, 1),
@@ -53,7 +57,9 @@ fn insert(map: &mut RegionMap, page: u64, count: u64, host: Option<u64>, flags: 
     map.reserve().unwrap();
     let backing = match host {
         Some(offset) => Backing::Linear(HostPhysAddr::new((page + offset) * PAGE)),
-        None => Backing::Allocated,
+        None => Backing::Allocated {
+            around: FillWindow::PAGE,
+        },
     };
     let guest = pages(page, count);
     let vacancy = map.vacancy(&guest).unwrap();

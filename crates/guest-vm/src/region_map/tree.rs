@@ -480,6 +480,7 @@ impl RegionTree {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 impl RegionTree {
     pub(super) const fn height(&self) -> usize {
         self.height

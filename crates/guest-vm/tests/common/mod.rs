@@ -70,7 +70,7 @@ pub fn ram(start: u64, size: u64, flags: MappingFlags, kind: MapType) -> MemoryR
 }
 
 pub fn lazy(start: u64, size: u64, flags: MappingFlags) -> MemoryRegion<'static> {
-    ram(start, size, flags, MapType::Alloc).with_population(Population::OnFirstUse)
+    ram(start, size, flags, MapType::Alloc).with_population(Population::ON_FIRST_USE)
 }
 
 pub fn device(start: u64, host: u64, size: u64) -> PassthroughRegion<'static> {

@@ -91,7 +91,7 @@ fn with_lazy_ram<'m, M: Machine>(bench: &Bench<'m, M>) -> Result<Guest<'m, M>, F
         let ram = MemoryRegion::new("ram", RAM, 16 * MIB_2, 0x7, MapType::Alloc);
         let rom = MemoryRegion::new("rom", READ_ONLY, KIB_4, 0x1, MapType::Alloc);
         config.memory_regions = [ram, rom]
-            .map(|region| region.with_population(Population::OnFirstUse))
+            .map(|region| region.with_population(Population::ON_FIRST_USE))
             .to_vec();
     })
 }

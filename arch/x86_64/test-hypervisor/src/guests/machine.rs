@@ -52,7 +52,7 @@ impl Machine {
         let mut config = VmConfig::new(1, "long-mode", format);
         config
             .memory_regions
-            .push(ram.with_population(Population::OnFirstUse));
+            .push(ram.with_population(Population::ON_FIRST_USE));
         let hal = Hal {
             format,
             frames: &platform.frames,
