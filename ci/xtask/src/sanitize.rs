@@ -19,17 +19,19 @@ const COMPONENTS: [&str; 2] = ["miri", "rust-src"];
 /// Without a network `rustup` waits for minutes before it gives up.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
 
-/// The arguments of `cargo test` for each program that Miri runs: operations of the bare table on a small arena, and
-/// the copies to and from guest memory.
-const INTERPRETED: [&[&str]; 2] = [
+/// The arguments of `cargo test` for each program that Miri runs: operations of the bare table on a small arena, threads
+/// that fault on one table, and the copies to and from guest memory.
+const INTERPRETED: [&[&str]; 3] = [
     &["--package", "nested-page-table", "--test", "miri"],
+    &["--package", "nested-page-table", "--test", "threads"],
     &["--package", "guest-vm", "--lib", "guest_copy"],
 ];
 
-/// The same for ThreadSanitizer: CPUs that use machines at once.
-const THREADED: [&[&str]; 2] = [
+/// The same for ThreadSanitizer: CPUs that use machines at once, and those threads.
+const THREADED: [&[&str]; 3] = [
     &["--package", "guest-vm", "--test", "race"],
     &["--package", "guest-vm", "--test", "parallel"],
+    &["--package", "nested-page-table", "--test", "threads"],
 ];
 
 /// Runs both.
