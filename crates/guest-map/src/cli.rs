@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use guest_addr::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
 
 use crate::architecture::Architecture;
@@ -10,7 +11,13 @@ use crate::warning::{Code, Warning};
 
 /// Plans, checks and prints the guest-physical memory map of a virtual machine.
 #[derive(Debug, Parser)]
-#[command(name = "guest-map", version, max_term_width = 80)]
+#[command(
+    name = "guest-map",
+    version,
+    max_term_width = 80,
+    disable_help_subcommand = true,
+    after_help = "guest-map help lists topics: the configuration, device trees, warnings and more."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -42,7 +49,7 @@ pub(crate) enum Command {
     },
     /// Print where a guest-physical address leads, and the page-table entries on the way
     Translate {
-        /// The configuration of a virtual machine
+        /// The configuration of a virtual machine; - is standard input
         config: String,
         /// The guest-physical address, such as 0x8000_0000
         #[arg(value_parser = parse_address)]
@@ -55,7 +62,7 @@ pub(crate) enum Command {
     },
     /// Explain an address: which entry of the configuration mapped it, and by which table entries
     Explain {
-        /// The configuration of a virtual machine
+        /// The configuration of a virtual machine; - is standard input
         config: String,
         /// The guest-physical address, such as 0x8000_0000
         #[arg(value_parser = parse_address, required_unless_present = "host")]
@@ -83,7 +90,7 @@ pub(crate) enum Command {
     },
     /// Print a commented configuration to begin with, for the board of a device tree
     Init {
-        /// The host's device tree
+        /// The host's device tree; - is standard input
         #[arg(long, value_name = "HOST.dtb")]
         dtb: String,
         /// How to print the answer
@@ -111,7 +118,7 @@ pub(crate) enum Command {
     },
     /// Print the page tables: their leaves in runs, with levels and attributes
     Dump {
-        /// The configuration of a virtual machine
+        /// The configuration of a virtual machine; - is standard input
         config: String,
         #[command(flatten)]
         options: Options,
@@ -119,12 +126,24 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t = TextFormat::Text)]
         format: TextFormat,
     },
+    /// Print the completions of a shell, to be put where it looks for them
+    Completions { shell: Shell },
+    /// Print the manual page, for troff: guest-map man | man -l -
+    Man {
+        /// Of this subcommand
+        command: Option<String>,
+    },
+    /// Print help on a subcommand or a topic, or list the topics
+    Help {
+        /// A subcommand or a topic
+        subject: Option<String>,
+    },
 }
 
 /// What all commands understand.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// The host's device tree, which paths in configurations refer to
+    /// The host's device tree, which paths in configurations refer to; - is standard input
     #[arg(long, value_name = "HOST.dtb")]
     pub(crate) dtb: Option<String>,
     /// The architecture; without it, that of the CPUs in the device tree

@@ -15,6 +15,7 @@ mod dump;
 mod excluded;
 mod explain;
 mod hardware_walk;
+mod help;
 mod host;
 mod host_memory;
 mod idle;
@@ -35,7 +36,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::slice;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use guest_addr::GuestPhysAddr;
 
 use crate::check::Checked;
@@ -47,7 +48,7 @@ use crate::explain::{Explanation, Reached};
 use crate::init::Board;
 use crate::problem::Failure;
 use crate::report::Answer;
-use crate::session::{Machine, with_machines, with_tree};
+use crate::session::{Machine, display_name, with_machines, with_tree};
 use crate::translate::Translation;
 
 fn main() -> ExitCode {
@@ -111,9 +112,9 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
                 _ => Ok(()),
             },
         ),
-        Command::Init { dtb, format } => {
-            with_tree(dtb, |tree| Board::new(dtb, tree).print(*format, output))
-        }
+        Command::Init { dtb, format } => with_tree(dtb, |tree| {
+            Board::new(display_name(dtb), tree).print(*format, output)
+        }),
         Command::Decode {
             registers,
             level,
@@ -128,6 +129,14 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
         } => with_machine(config, options, |machine| {
             Dump::new(machine)?.print(*format, output)
         }),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "guest-map", output);
+            Ok(())
+        }
+        Command::Man { command } => Ok(output.write_all(&help::manual_page(command.as_deref())?)?),
+        Command::Help { subject } => {
+            Ok(output.write_all(help::help(subject.as_deref())?.as_bytes())?)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the command line to plans: files are read, the architecture is found, errors are gathered.
 
 use std::fs;
+use std::io::{self, Read};
 
 use device_tree_regions::DeviceTree;
 
@@ -46,18 +47,30 @@ pub(crate) fn with_machines<R>(
     }
     check_mode(options.arch, mode)?;
 
+    if files
+        .iter()
+        .chain(&options.dtb)
+        .filter(|file| *file == "-")
+        .count()
+        > 1
+    {
+        return Err(Failure::Usage(
+            "standard input can be read once: give - once".into(),
+        ));
+    }
+
     let mut problems = Vec::new();
     let blob = options
         .dtb
         .as_deref()
-        .map(|file| (file, accept(read(file), &mut problems)));
+        .map(|file| (display_name(file), accept(read(file), &mut problems)));
     let tree = blob.as_ref().map(|(file, blob)| {
         let tree = parse_tree(file, blob.as_deref()?);
         accept(tree, &mut problems)
     });
     let texts: Vec<_> = files
         .iter()
-        .map(|file| (file.as_str(), accept(read_text(file), &mut problems)))
+        .map(|file| (display_name(file), accept(read_text(file), &mut problems)))
         .collect();
     let inputs = texts
         .iter()
@@ -132,7 +145,7 @@ pub(crate) fn with_tree<R>(
 ) -> Result<R, Failure> {
     let refuse = |[problem]: [Problem; 1]| Failure::from(problem);
     let blob = read(file).map_err(refuse)?;
-    let host = parse_tree(file, &blob).map_err(refuse)?;
+    let host = parse_tree(display_name(file), &blob).map_err(refuse)?;
     use_tree(host.tree)
 }
 
@@ -241,15 +254,34 @@ fn accept<T, E: IntoIterator<Item = Problem>>(
     result.map_err(|found| problems.extend(found)).ok()
 }
 
+/// How messages name a file; `-` is standard input.
+pub(crate) fn display_name(file: &str) -> &str {
+    match file {
+        "-" => "<stdin>",
+        file => file,
+    }
+}
+
 fn read(file: &str) -> Result<Vec<u8>, [Problem; 1]> {
-    fs::read(file).map_err(|error| [Problem::of_file(file, format!("cannot be read: {error}"))])
+    let contents = match file {
+        "-" => {
+            let mut contents = Vec::new();
+            let read = io::stdin().lock().read_to_end(&mut contents);
+            read.map(|_| contents)
+        }
+        file => fs::read(file),
+    };
+    contents.map_err(|error| {
+        let text = format!("cannot be read: {error}");
+        [Problem::of_file(display_name(file), text)]
+    })
 }
 
 fn read_text(file: &str) -> Result<String, [Problem; 1]> {
     String::from_utf8(read(file)?).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         [Problem::of_file(
-            file,
+            display_name(file),
             format!("not TOML: byte {offset:#x} is not UTF-8"),
         )]
     })

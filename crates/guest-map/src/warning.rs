@@ -34,7 +34,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::PageExposure,
         Self::HostAlias,
         Self::RegionRounded,
@@ -74,6 +74,47 @@ impl Code {
             Self::VirtualDeviceUnplaced => "virtual-device-unplaced",
             Self::UnknownKey => "unknown-key",
             Self::SharedDevice => "shared-device",
+        }
+    }
+
+    /// What the warning says, for `guest-map help warnings`.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::PageExposure => {
+                "The guest reaches bytes of a device's page that no entry asked for."
+            }
+            Self::HostAlias => "A host page is passed through at two guest addresses.",
+            Self::RegionRounded => {
+                "RAM that does not begin and end on page boundaries was extended."
+            }
+            Self::DeviceFlagInMemoryRegion => "RAM with the flag DEVICE is left out.",
+            Self::ExcludedDeviceReachable => {
+                "An excluded device has bytes in a host page that the VM reaches, passed through or \
+                 as RAM."
+            }
+            Self::DeviceTreeEntryIgnored => {
+                "A property of a passed-through node, or of a node above it, is malformed, or an \
+                 address does not translate."
+            }
+            Self::DeviceTreeEntryClipped => {
+                "The windows of a bus hold only the first part of an entry."
+            }
+            Self::NothingPassedThrough => {
+                "A path puts no byte into the map: it is disabled or excluded, has no address that \
+                 translates, or lies under RAM or an emulated device."
+            }
+            Self::OverReservedMemory => {
+                "RAM of kind identical or reserved lies over memory of /reserved-memory."
+            }
+            Self::RamOverDevice => {
+                "RAM of kind identical or reserved lies over the registers of an enabled device."
+            }
+            Self::VirtualDeviceUnplaced => {
+                "A device of [[devices.virtual]]: the hypervisor's machine profile places it, so that \
+                 nothing is checked against its address."
+            }
+            Self::UnknownKey => "An unknown key outside [devices].",
+            Self::SharedDevice => "check: two VMs reach the same page of a device.",
         }
     }
 }

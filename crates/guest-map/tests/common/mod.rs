@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
@@ -17,6 +18,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Standard output, of a run that succeeded.
     pub(crate) fn accepted(self) -> String {
         assert_eq!(
@@ -47,16 +56,21 @@ impl Answer {
 
 pub(crate) fn guest_map(arguments: &[&str]) -> Answer {
     let mut command = Command::new(env!("CARGO_BIN_EXE_guest-map"));
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.args(arguments).output().unwrap();
-    Answer {
-        status: status.code().unwrap(),
-        stdout: String::from_utf8(stdout).unwrap(),
-        stderr: String::from_utf8(stderr).unwrap(),
-    }
+    Answer::of(command.args(arguments).output().unwrap())
+}
+
+/// Runs the tool with `input` on its standard input.
+pub(crate) fn guest_map_reading(arguments: &[&str], input: &[u8]) -> Answer {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_guest-map"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Dropped at the end of the statement: the tool reads to the end.
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    Answer::of(child.wait_with_output().unwrap())
 }
 
 /// A folder that goes away with the value.
