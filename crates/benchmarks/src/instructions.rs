@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use crate::contender::PageTable;
-use crate::contender::nested::{Backend, CountingHost, Ept, GStage, Nested, Stage2};
+use crate::contender::nested::{Backend, CountingHost, Ept, EptOrNpt, GStage, Nested, Stage2};
 use crate::envelope::{self, ByRange, CellTrial, Work};
 use crate::frames;
 use crate::trial::{TableTrial, Trial};
@@ -31,6 +31,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let run: fn(&str) -> Result<()> = match options.contender.as_str() {
         Ept::NAME => workload::<Ept>,
+        EptOrNpt::NAME => workload::<EptOrNpt>,
         Stage2::NAME => workload::<Stage2>,
         GStage::NAME => workload::<GStage>,
         other => bail!("{other} is not a table of this project"),

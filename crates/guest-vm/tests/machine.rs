@@ -30,6 +30,7 @@ fn machine_can_be_shared() {
     is_send_and_sync::<TestVm<Riscv64>>();
     is_send_and_sync::<TestVm<Aarch64>>();
     is_send_and_sync::<TestVm<X86>>();
+    is_send_and_sync::<TestVm<Amd>>();
 }
 
 fn device_flag_leaves_a_memory_region_out<B: Backend>() {

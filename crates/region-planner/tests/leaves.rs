@@ -127,11 +127,12 @@ fn extents() -> impl Strategy<Value = Vec<Extent>> {
         })
 }
 
-const MODES: [(&[u32], u64); 4] = [
+const MODES: [(&[u32], u64); 5] = [
     (&[12, 21, 30], 16384),
     (&[12, 21, 30], 8192),
     (&[12, 21, 30, 39], 4096),
     (&[12, 21, 30, 39, 48], 16384),
+    (&[12, 21, 30, 39, 48], 4096),
 ];
 
 proptest! {
@@ -145,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn table_frames_agree_with_the_walk(extents in extents(), mode in 0..4_usize) {
+    fn table_frames_agree_with_the_walk(extents in extents(), mode in 0..MODES.len()) {
         let (shifts, root) = MODES[mode];
         let found = table_frames(extents.iter().copied(), shifts, root);
         prop_assert_eq!(found, frames(&extents, shifts, root));

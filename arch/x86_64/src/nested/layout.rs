@@ -1,65 +1,52 @@
-//! Where EPT and NPT differ, as masks: the entries of both are made and read by the same code.
+//! Where EPT and NPT differ, as numbers: the entries of both are made and read by the same code.
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::MappingFlags;
-use nested_page_table::{Format, Level};
+use nested_page_table::{Entry, Format, Level};
 
 use crate::{bits, npt};
-
-const MEMORY_TYPE_SHIFT: u32 = 4;
-const _: () = assert!(MappingFlags::DEVICE.bits() == 1 << MEMORY_TYPE_SHIFT);
-const _: () = assert!(MappingFlags::UNCACHED.bits() == 2 << MEMORY_TYPE_SHIFT);
 
 /// Which bits of a leaf say what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Masks {
     /// What a change of permissions may change.
     pub(super) permissions: u64,
-    pub(super) memory_type: u64,
-    /// Bits that say the opposite of a flag.
-    pub(super) inverted: u64,
-    /// The permissions in bits 2:0.
-    pub(super) low_access: u64,
-    /// `EXECUTE`, if bit 63 has it.
-    pub(super) high_access: u64,
-    pub(super) accessed: u64,
-    pub(super) dirty: u64,
+    /// NX, where it takes `EXECUTE` from what the low bits say.
+    pub(super) no_execute: u64,
+    /// The position of A. D is above it.
+    pub(super) accessed_shift: u32,
 }
 
 impl Masks {
     pub(super) const EPT: Self = Self {
         permissions: bits::PERMISSIONS,
-        memory_type: bits::MEMORY_TYPE | bits::IGNORE_PAT,
-        inverted: 0,
-        low_access: bits::ACCESS,
-        high_access: 0,
-        accessed: bits::ACCESSED,
-        dirty: bits::DIRTY,
+        no_execute: 0,
+        accessed_shift: bits::ACCESSED.trailing_zeros(),
     };
 
-    /// What is present can be read.
     pub(super) const NPT: Self = Self {
         permissions: npt::PERMISSIONS,
-        memory_type: npt::PAT_INDEX,
-        inverted: npt::NO_EXECUTE,
-        low_access: npt::PRESENT | npt::WRITE,
-        high_access: MappingFlags::EXECUTE.bits() as u64,
-        accessed: npt::ACCESSED,
-        dirty: npt::DIRTY,
+        no_execute: npt::NO_EXECUTE,
+        accessed_shift: npt::ACCESSED.trailing_zeros(),
     };
 }
+
+const _: () = assert!(bits::DIRTY == bits::ACCESSED << 1 && npt::DIRTY == npt::ACCESSED << 1);
+
+/// The bits of a leaf that say its permissions and its memory type, but for NX and the software bit. Under NPT the
+/// two highest are A and D, which change nothing.
+const LOW: u64 = 0x7f;
 
 /// The entries of one format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) masks: Masks,
-    /// By the low four flags: what permissions set.
-    permissions: [u64; 16],
-    /// By the two flags of the memory type: what else a leaf of 4 KiB has.
-    attributes: [u64; 4],
-    /// The values of the memory type that mean these flags; one that no leaf has, if there is none.
-    pub(super) device: u64,
-    pub(super) uncached: u64,
+    /// By the flags, one bit each: whether a leaf can have them.
+    accepted: u64,
+    /// By the flags: all of a leaf of 4 KiB but its address.
+    leaves: [u64; 64],
+    /// By the low bits of a leaf: its flags.
+    flags: [u8; 128],
     /// An entry that points to a table, without its address.
     pub(super) table: u64,
     /// The address bits below the width of the processor.
@@ -73,27 +60,26 @@ impl Layout {
     /// The entries of `format`, whose leaves `masks` describe.
     pub(super) fn new(format: &impl Format, masks: Masks) -> Self {
         let page = Level::PAGE_4K;
-        let flags = |index: usize| MappingFlags::from_bits_truncate(index as u32);
-        let permissions = |flags| format.with_permissions(page, 0, flags);
-        // What a leaf has beside its permissions.
-        let attributes = |memory_type| {
-            let plain = format.leaf_attributes(page, MappingFlags::READ | memory_type);
-            plain & !permissions(MappingFlags::READ)
+        let leaf = |index: usize| {
+            let flags = MappingFlags::from_bits_truncate(index as u32);
+            format.leaf_attributes(page, flags)
         };
-        let memory_type = |flag| {
-            let is_possible = format.check_flags(MappingFlags::READ | flag).is_ok();
-            match is_possible {
-                true => attributes(flag) & masks.memory_type,
-                false => u64::MAX,
-            }
+        let flags = |low: usize| match format.decode_own(page, low as u64) {
+            Entry::Leaf(leaf) => leaf.flags.bits() as u8,
+            _ => 0,
+        };
+        let is_accepted = |bits: &u32| {
+            let flags = MappingFlags::from_bits_retain(*bits);
+            format.check_flags(flags).is_ok()
         };
         let output_bits = format.geometry().output_bits();
         Self {
             masks,
-            permissions: core::array::from_fn(|index| permissions(flags(index))),
-            attributes: core::array::from_fn(|index| attributes(flags(index << MEMORY_TYPE_SHIFT))),
-            device: memory_type(MappingFlags::DEVICE),
-            uncached: memory_type(MappingFlags::UNCACHED),
+            accepted: (0..64)
+                .filter(is_accepted)
+                .fold(0, |all, bits| all | 1 << bits),
+            leaves: core::array::from_fn(leaf),
+            flags: core::array::from_fn(flags),
             table: format.encode_table(HostPhysAddr::ZERO),
             address: bits::ADDRESS & !(u64::MAX << output_bits),
             root: format.root_register(HostPhysAddr::ZERO, 0),
@@ -101,18 +87,39 @@ impl Layout {
         }
     }
 
-    /// What the permissions of `flags` set.
+    /// Whether a leaf can have `flags`.
     #[inline]
-    #[expect(clippy::indexing_slicing, reason = "the index is below 16")]
-    pub(super) fn permission_bits(&self, flags: MappingFlags) -> u64 {
-        self.permissions[flags.bits() as usize % 16]
+    pub(super) const fn accepts(&self, flags: MappingFlags) -> bool {
+        let bits = flags.bits();
+        bits < 64 && self.accepted >> (bits & 63) & 1 == 1
     }
 
-    /// What else a leaf of 4 KiB with the memory type of `flags` has.
+    /// All of a leaf of 4 KiB with `flags` but its address.
     #[inline]
-    #[expect(clippy::indexing_slicing, reason = "the index is below 4")]
-    pub(super) fn attribute_bits(&self, flags: MappingFlags) -> u64 {
-        self.attributes[(flags.bits() >> MEMORY_TYPE_SHIFT) as usize % 4]
+    #[expect(clippy::indexing_slicing, reason = "the index is below 64")]
+    pub(super) fn leaf(&self, flags: MappingFlags) -> u64 {
+        self.leaves[flags.bits() as usize % 64]
+    }
+
+    /// What the low bits of a leaf say.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the index is below 128")]
+    pub(super) fn flags(&self, bits: u64) -> u64 {
+        u64::from(self.flags[(bits & LOW) as usize])
+    }
+
+    /// The leaf `bits` with the permissions of `flags`. D is preset where it goes with them, and never taken.
+    #[inline]
+    pub(super) fn with_permissions(&self, bits: u64, flags: MappingFlags) -> u64 {
+        let leaf = self.leaf(flags.intersection(MappingFlags::PERMISSIONS));
+        let given = self.masks.permissions | 2 << self.masks.accessed_shift;
+        bits & !self.masks.permissions | leaf & given
+    }
+
+    /// A in bit 0 and D in bit 1 of what is left of `bits`.
+    #[inline]
+    pub(super) const fn state(&self, bits: u64) -> u64 {
+        bits >> (self.masks.accessed_shift & 63)
     }
 
     /// The register that makes `root` the table of a guest.

@@ -18,9 +18,9 @@
 //!
 //! On the machine itself, [`Nested::detect`] makes the choice.
 //!
-//! What differs between the two is resolved into masks when the value is made. Entries are then made and read
-//! without asking which format it is. What a table contains is, bit for bit, what [`Ept`] or [`Npt`] would have put
-//! there.
+//! What differs between the two is resolved into masks and small tables when the value is made, so it has about 800
+//! bytes. Entries are then made and read without asking which format it is. What a page table contains is, bit for
+//! bit, what [`Ept`] or [`Npt`] would have put there.
 #![expect(
     unsafe_code,
     reason = "vouches for the laws of `Format`, and executes instructions"
@@ -46,7 +46,7 @@ use crate::{hardware, note};
 
 const USER_SHIFT: u32 = 49;
 const _: () = assert!((MappingFlags::USER.bits() as u64) << USER_SHIFT == SOFTWARE_USER);
-/// `EXECUTE` is bit 2, NX is bit 63.
+/// From NX in bit 63 to `EXECUTE`, bit 2.
 const NO_EXECUTE_SHIFT: u32 = 61;
 const LOW_BYTE: u64 = 0xff;
 // Both tell a table from a leaf by the low byte, an absent entry by its bits 2:0, and a leaf above the pages by bit 7.
@@ -73,7 +73,7 @@ enum Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nested {
     geometry: Geometry,
-    rules: UpdateRules,
+    hardware_writes_entries: bool,
     layout: Layout,
     origin: Origin,
 }
@@ -190,7 +190,7 @@ impl From<Ept> for Nested {
     fn from(ept: Ept) -> Self {
         Self {
             geometry: *ept.geometry(),
-            rules: ept.rules(),
+            hardware_writes_entries: ept.rules().hardware_writes_entries,
             layout: Layout::new(&ept, Masks::EPT),
             origin: Origin::Ept(ept),
         }
@@ -201,7 +201,7 @@ impl From<Npt> for Nested {
     fn from(npt: Npt) -> Self {
         Self {
             geometry: *npt.geometry(),
-            rules: npt.rules(),
+            hardware_writes_entries: npt.rules().hardware_writes_entries,
             layout: Layout::new(&npt, Masks::NPT),
             origin: Origin::Npt(npt),
         }
@@ -225,13 +225,22 @@ unsafe impl Format for Nested {
         &self.geometry
     }
 
+    /// Both ask for the same, but for what depends on tracking.
     #[inline]
     fn rules(&self) -> UpdateRules {
-        self.rules
+        UpdateRules {
+            break_before_make: false,
+            fresh_needs_invalidation: false,
+            raised_needs_invalidation: false,
+            hardware_writes_entries: self.hardware_writes_entries,
+        }
     }
 
     #[inline]
     fn check_flags(&self, flags: MappingFlags) -> Result<(), FlagsError> {
+        if self.layout.accepts(flags) {
+            return Ok(());
+        }
         with_origin!(self, format => format.check_flags(flags))
     }
 
@@ -241,7 +250,7 @@ unsafe impl Format for Nested {
             Level::PAGE_4K => 0,
             _ => LARGE,
         };
-        self.layout.permission_bits(flags) | self.layout.attribute_bits(flags) | large
+        self.layout.leaf(flags) | large
     }
 
     #[inline]
@@ -285,26 +294,17 @@ unsafe impl Format for Nested {
             return Entry::Absent;
         }
         let address = HostPhysAddr::new(bits & layout.address);
-        let memory_type = bits & layout.masks.memory_type;
-        let memory_type = if memory_type == layout.device {
-            MappingFlags::DEVICE
-        } else if memory_type == layout.uncached {
-            MappingFlags::UNCACHED
-        } else {
-            MappingFlags::empty()
-        };
-        let upright = bits ^ layout.masks.inverted;
-        let access = upright & layout.masks.low_access
-            | upright >> NO_EXECUTE_SHIFT & layout.masks.high_access;
+        // Under NPT the low bits say EXECUTE, since U/S is always 1, and NX takes it again.
+        let no_execute = (bits & layout.masks.no_execute) >> NO_EXECUTE_SHIFT;
         let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
-        let permissions = MappingFlags::from_bits_truncate((access | user) as u32);
-        let flags = permissions.union(memory_type);
+        let flags = layout.flags(bits) ^ no_execute | user;
+        let flags = MappingFlags::from_bits_truncate(flags as u32);
         Entry::Leaf(Leaf { address, flags })
     }
 
     #[inline]
     fn with_permissions(&self, _level: Level, bits: u64, flags: MappingFlags) -> u64 {
-        bits & !self.layout.masks.permissions | self.layout.permission_bits(flags)
+        self.layout.with_permissions(bits, flags)
     }
 
     #[inline]
@@ -317,17 +317,17 @@ unsafe impl Format for Nested {
 
     #[inline]
     fn is_accessed(&self, bits: u64) -> bool {
-        bits & self.layout.masks.accessed != 0
+        self.layout.state(bits) & 1 != 0
     }
 
     #[inline]
     fn with_accessed(&self, bits: u64) -> u64 {
-        bits | self.layout.masks.accessed
+        bits | 1 << (self.layout.masks.accessed_shift & 63)
     }
 
     #[inline]
     fn is_dirty(&self, bits: u64) -> bool {
-        bits & self.layout.masks.dirty != 0
+        self.layout.state(bits) & 2 != 0
     }
 
     #[inline]

@@ -112,6 +112,4 @@ pub use pat::Pat;
 pub use registers::Registers;
 pub use tlb::{Invlpga, TlbControl};
 
-pub(crate) use bits::{
-    ACCESSED, DIRTY, LARGE, NO_EXECUTE, PAT_INDEX, PERMISSIONS, PRESENT, USER, WRITE,
-};
+pub(crate) use bits::{ACCESSED, DIRTY, LARGE, NO_EXECUTE, PERMISSIONS, PRESENT, USER};

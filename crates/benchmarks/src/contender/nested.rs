@@ -50,6 +50,27 @@ impl Backend for Ept {
     }
 }
 
+/// The same tables by the format that is EPT or NPT at run time.
+pub(crate) struct EptOrNpt;
+
+impl Backend for EptOrNpt {
+    const NAME: &'static str = "nested-page-table/ept-or-npt";
+    type Format = x86_64::Nested;
+
+    /// The compiler must not know which of the two it is.
+    fn format() -> Result<Self::Format> {
+        Ok(black_box(Ept::format()?.into()))
+    }
+
+    fn instructions(format: &Self::Format, request: &Invalidation) -> Vec<&'static str> {
+        let name = |flush| match flush {
+            x86_64::nested::Flush::Invept(_) => "INVEPT",
+            x86_64::nested::Flush::TlbControl(_) => "TLB_CONTROL",
+        };
+        format.instructions(request).map(name).collect()
+    }
+}
+
 /// AArch64 stage 2 with 48 bits of intermediate physical address.
 pub(crate) struct Stage2;
 

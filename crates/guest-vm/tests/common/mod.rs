@@ -1,4 +1,4 @@
-//! Machines of all three architectures on a simulated host, with reference-mmu as the hardware's
+//! Machines with the tables of every backend on a simulated host, with reference-mmu as the hardware's
 //! walker.
 #![allow(
     dead_code,
@@ -17,9 +17,9 @@ use guest_vm::{
 };
 use mapping_flags::MappingFlags;
 use nested_page_table::{Format, Invalidation};
-use reference_mmu::{Access, GuestMode, NestedMmu, PhysicalMemory, aarch64, ept, riscv};
+use reference_mmu::{Access, GuestMode, NestedMmu, PhysicalMemory, aarch64, ept, npt, riscv};
 use simulated_host::{
-    Dsb, EptTlb, Outcome, Permissions, Placement, RiscvTlb, SimulatedHost, Stage2Tlb, Step,
+    Dsb, EptTlb, NptTlb, Outcome, Permissions, Placement, RiscvTlb, SimulatedHost, Stage2Tlb, Step,
     TlbInstruction, Tlbi, Translation, Walk, Walker,
 };
 
@@ -136,6 +136,9 @@ macro_rules! on_every_backend {
         }
         mod x86_64 {
             $(#[test] fn $name() { super::$name::<super::X86>(); })+
+        }
+        mod amd {
+            $(#[test] fn $name() { super::$name::<super::Amd>(); })+
         }
     };
 }
@@ -298,6 +301,60 @@ fn invepts(request: &Invalidation) -> Vec<TlbInstruction> {
         TlbInstruction::Invept { kind, descriptor }
     };
     X86::format().instructions(request).map(convert).collect()
+}
+
+/// AMD's tables of four levels, by the format of a hypervisor that chooses at run time.
+pub struct Amd;
+
+impl Backend for Amd {
+    type Format = nested_paging_x86_64::Nested;
+
+    fn format() -> Self::Format {
+        use nested_paging_x86_64::npt::{Capabilities, Mode, Npt};
+        Npt::new(Mode::Npt4, Capabilities::common()).unwrap().into()
+    }
+
+    fn host<const P: bool>(placement: Placement) -> SimulatedHost<P> {
+        let walker = Adapted {
+            input_bits: 48,
+            level_of_pages: 1,
+            new: |ncr3| {
+                let features = npt::Features {
+                    max_phys_addr: 52,
+                    five_levels: false,
+                    no_execute: true,
+                    page_1g: true,
+                    pat: npt::Features::RESET_PAT,
+                };
+                npt::Npt::new(ncr3, features).ok()
+            },
+            is_absent: |fault| fault.why == npt::Why::NotPresent,
+        };
+        SimulatedHost::new(
+            placement,
+            Box::new(NptTlb::new(CPUS, asid_of)),
+            Box::new(walker),
+            flushes,
+        )
+    }
+}
+
+/// The machines of a test have different roots, and so different ASIDs. None is 0, the host's.
+fn asid_of(ncr3: u64) -> u32 {
+    1 + (ncr3 >> 12) as u32 % 0x7fff
+}
+
+fn flushes(request: &Invalidation) -> Vec<TlbInstruction> {
+    use nested_paging_x86_64::nested::Flush;
+    let asid = asid_of(request.space().root_register);
+    let convert = |flush| match flush {
+        Flush::TlbControl(control) => TlbInstruction::Vmrun {
+            asid,
+            tlb_control: control.bits(),
+        },
+        Flush::Invept(instruction) => panic!("no counterpart for {instruction:?}"),
+    };
+    Amd::format().instructions(request).map(convert).collect()
 }
 
 /// Makes a page walker of `reference-mmu` the walker of the simulated CPUs.

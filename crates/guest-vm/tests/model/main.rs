@@ -471,4 +471,9 @@ proptest! {
     fn machine_is_its_model_on_x86_64(operations in prop::collection::vec(operation(), 1..20)) {
         check::<X86>(&operations);
     }
+
+    #[test]
+    fn machine_is_its_model_on_amd(operations in prop::collection::vec(operation(), 1..20)) {
+        check::<Amd>(&operations);
+    }
 }
