@@ -3,6 +3,7 @@
 
 mod bench;
 mod bochs;
+mod browser;
 mod cpio;
 mod cross;
 mod debian;
@@ -36,6 +37,8 @@ enum Command {
     Cross(cross::Options),
     /// Compare the bare-metal instructions of the backends with the manuals' encodings
     Encodings(encodings::Options),
+    /// Drive the page of guest-map in a browser
+    Browser,
     /// Boot a test hypervisor in an emulator and have its MMU walk our tables
     Machine(machine::Options),
     /// Boot a real, unmodified guest on a test hypervisor
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(&mut report),
         Command::Cross(options) => cross::run(&options, &mut report),
         Command::Encodings(options) => encodings::run(&options, &mut report),
+        Command::Browser => browser::run(&mut report),
         Command::Machine(options) => machine::run(&options, &mut report),
         Command::Guest(options) => guest::run(&options, &mut report),
         Command::Release(options) => release::run(&options, &mut report),

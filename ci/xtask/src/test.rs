@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that has to hold before a change is merged.
 
 use crate::bench::guard;
+use crate::browser;
 use crate::cross;
 use crate::encodings;
 use crate::guest;
@@ -17,6 +18,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("clippy", clippy);
     report.step("documentation", documentation);
     report.step("tests", tests);
+    browser::run(report);
     release::run(&release::Options::default(), report);
     sanitize::run(report);
     report.step("instructions", guard::run);

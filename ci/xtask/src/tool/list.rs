@@ -64,6 +64,39 @@ pub(crate) static LLD: Tool = Tool::new(
     "--version",
 );
 
+/// The packages of a browser and what drives it; a font, since there may be none; and a program that changes which
+/// loader a program asks for.
+const BROWSER: &[&str] = &[
+    "chromium",
+    "chromium-driver",
+    "fonts-dejavu-core",
+    "patchelf",
+];
+
+/// A browser. It starts itself again by the name that the kernel has for it, without the script: so the program itself
+/// has to ask for the loader beside it. Libraries that name folders of the system find each other through the variable.
+pub(crate) static CHROMIUM: Tool = Tool::new(
+    "chromium",
+    BROWSER,
+    r#"program=$root/usr/lib/chromium/chromium
+if [ "$(run usr/bin/patchelf --print-interpreter "$program")" != "$loader" ]; then
+    (run usr/bin/patchelf --set-interpreter "$loader" "$program")
+fi
+export LD_LIBRARY_PATH="$libraries:$libraries/pulseaudio" FONTCONFIG_FILE="$root/fonts.conf"
+echo "<fontconfig><dir>$root/usr/share/fonts</dir><cachedir>$root/var/cache/fontconfig</cachedir></fontconfig>" \
+    > "$FONTCONFIG_FILE"
+exec "$program" "$@""#,
+    "--version",
+);
+
+/// What drives the browser.
+pub(crate) static CHROMEDRIVER: Tool = Tool::new(
+    "chromedriver",
+    BROWSER,
+    r#"run usr/bin/chromedriver "$@""#,
+    "--version",
+);
+
 impl Tool {
     pub(super) const fn new(
         name: &'static str,

@@ -86,6 +86,11 @@ impl Folder {
         Self(path)
     }
 
+    /// Where a file of this name is, or will be.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().into()
+    }
+
     /// Writes a file and says where it is.
     pub(crate) fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path = self.0.join(name);

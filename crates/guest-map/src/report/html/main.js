@@ -126,7 +126,8 @@ view.addEventListener("scroll", drawSoon);
 view.addEventListener("wheel", (event) => {
   if (!event.ctrlKey) return;
   event.preventDefault();
-  zoomTo(state.scale * 2 ** (-event.deltaY / 200), event.clientY - view.getBoundingClientRect().top);
+  const at = event.clientY - view.getBoundingClientRect().top - view.clientTop;
+  zoomTo(state.scale * 2 ** (-event.deltaY / 200), at);
 }, { passive: false });
 view.addEventListener("pointerover", (event) => {
   const row = rowOf(event);

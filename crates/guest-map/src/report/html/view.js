@@ -70,7 +70,13 @@ function columnsFor(width) {
 
 const maximumScale = () => LARGEST_SCALE;
 const minimumScale = () => Math.min(1, Math.max(1, view.clientHeight - HEAD - 8) / wholeHeight);
-const top = () => view.scrollTop;
+// How far the picture is scrolled. Browsers round what they scroll, and a pixel may be many regions: so the exact
+// number is kept until the reader scrolls.
+let exactTop = 0;
+function top() {
+  if (Math.abs(view.scrollTop - exactTop) > 1) exactTop = view.scrollTop;
+  return exactTop;
+}
 const onScreen = (y) => HEAD + y * state.scale - top();
 
 // The row that has a place at this scale, as first place and end. Places that are high enough are rows of their own;
@@ -245,10 +251,13 @@ function drawHeadings(here) {
   });
 }
 
+// Where the picture ends on the screen, at scale 1.
+const endInSight = () => (top() + view.clientHeight - HEAD) / state.scale;
+
 // Calls visit with each row of a column that is in sight, or nearly.
 function eachRow(column, margin, visit) {
-  const from = (top() - margin) / state.scale;
-  const to = (top() + view.clientHeight + margin) / state.scale;
+  const from = (top() - HEAD - margin) / state.scale;
+  const to = endInSight() + margin / state.scale;
   for (let place = placeBelow(column, from); place < column.length && column.y[place] <= to; ) {
     const [first, end] = rowAt(column, place);
     visit(first, end);
@@ -269,8 +278,8 @@ function draw() {
       drawRow(side, first, end, here);
     });
     // The gap that fills the screen has its row below.
-    const below = placeBelow(columns[side], (top() + height) / state.scale);
-    if (below < columns[side].length && onScreen(columns[side].y[below]) > height) drawGap(side, below, here);
+    const below = placeBelow(columns[side], endInSight());
+    if (below < columns[side].length && columns[side].y[below] > endInSight()) drawGap(side, below, here);
   }
   drawHeadings(here);
   const current = picture.querySelector(".current");
@@ -295,6 +304,7 @@ function zoomTo(scale, at = view.clientHeight / 2) {
   state.scale = next;
   spacer.style.height = `${HEAD + wholeHeight * next + 8}px`;
   view.scrollTop = y * next - at + HEAD;
+  exactTop = Math.max(0, y * next - at + HEAD);
   draw();
 }
 
