@@ -56,7 +56,7 @@ const LIBRARIES: &[Row] = &[
         ],
         &["arrayvec"],
     )
-    .or_by_feature(&["axerrno", "log", "page_table_multiarch"]),
+    .or_by_feature(&["axerrno", "log", "page_table_multiarch", "zerocopy"]),
     row("host-services", BACKEND, &[]),
     row(
         "simulated-host",

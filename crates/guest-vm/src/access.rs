@@ -96,7 +96,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
     /// The host memory behind `range`, if that lies in one 4 KiB page, which is present and no device. What is
     /// mapped has a region: one walk of the table says it all.
     #[inline]
-    fn part_of_present_page(
+    pub(crate) fn part_of_present_page(
         &self,
         range: &GuestPhysRange,
     ) -> Option<(HostPhysRange, MappingFlags)> {

@@ -31,6 +31,8 @@ pub(crate) struct AddressSpace<F: Format, H: VmHal> {
     pub(crate) regions: RegionMap,
     /// What `alloc_memory_region_at` gave.
     pub(crate) reservations: Vec<HostPhysRange>,
+    /// What of that was cleared, and the flags that it was mapped with.
+    pub(crate) cleared: Vec<(HostPhysRange, MappingFlags)>,
     /// The channels that are mapped, so that their frames stay out. An entry goes only after its mapping
     /// was removed and invalidated on all CPUs.
     pub(crate) channels: Vec<MappedChannel<H>>,
@@ -56,6 +58,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             table: table.with_leaf_policy(policy),
             regions: RegionMap::default(),
             reservations: Vec::new(),
+            cleared: Vec::new(),
             channels: Vec::new(),
             channel_ranges: Vec::new(),
         })

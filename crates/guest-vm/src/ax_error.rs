@@ -13,7 +13,9 @@ use crate::setup_error::SetupError;
 impl From<VmError> for AxErrorKind {
     fn from(error: VmError) -> Self {
         match error {
-            VmError::Range(_) | VmError::NoAccess { .. } => Self::InvalidInput,
+            VmError::Range(_) | VmError::NoAccess { .. } | VmError::Misaligned { .. } => {
+                Self::InvalidInput
+            }
             VmError::Map(reason) => map_kind(&reason),
             VmError::Unmap(UnmapError::OutOfMemory { .. })
             | VmError::Protect(ProtectError::OutOfMemory { .. })

@@ -169,6 +169,13 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         Ok(())
     }
 
+    pub(crate) fn release_all_channels(&mut self) -> Result<(), VmError> {
+        while let Some(channel) = self.channels.first() {
+            self.release_channel(channel.start)?;
+        }
+        Ok(())
+    }
+
     fn free_channel_range(&self, size: u64) -> Result<GuestPhysRange, VmError> {
         let start = 0;
         let rounded = match size {

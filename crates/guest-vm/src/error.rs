@@ -58,6 +58,13 @@ pub enum VmError {
         /// The first address without memory.
         address: GuestPhysAddr,
     },
+    /// A word is not at a multiple of its size.
+    Misaligned {
+        /// The address that was given.
+        address: GuestPhysAddr,
+        /// The size of the word in bytes.
+        size: u64,
+    },
     /// The hypervisor does not read or write device memory on the guest's behalf.
     DeviceMemory {
         /// The first address of device memory.
@@ -112,6 +119,12 @@ impl fmt::Display for VmError {
                 write!(f, "the host does not grant {range} as {}", r#use)
             }
             Self::NotMapped { address } => write!(f, "no guest memory at {address}"),
+            Self::Misaligned { address, size } => {
+                write!(
+                    f,
+                    "guest address {address} is not a multiple of {size} bytes"
+                )
+            }
             Self::DeviceMemory { address } => write!(f, "guest address {address} is device memory"),
             Self::NoFrames { guest } => {
                 write!(f, "out of memory: no frames for guest range {guest}")

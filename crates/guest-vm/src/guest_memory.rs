@@ -11,6 +11,7 @@ use nested_page_table::HostFrames;
 
 use crate::guest_copy;
 use crate::hal::VmHal;
+use crate::word_access::sealed::Word;
 
 /// Copies `memory` into `target`, as far as both go.
 ///
@@ -58,6 +59,45 @@ pub(crate) fn write_part_of_page<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRan
     let page = hal.frames().pointer(memory.start());
     // SAFETY: as in `read_part_of_page`, and the pointer is valid for writes too.
     unsafe { guest_copy::write(page, source) };
+}
+
+/// The word in `memory`, which is as large, and aligned to its size, under the conditions of [`read`].
+#[inline]
+pub(crate) fn load<H: VmHal + ?Sized, T: Word>(hal: &H, memory: HostPhysRange) -> T {
+    let word = hal.frames().pointer(memory.start()).cast::<T>();
+    // SAFETY: as in `read`; pointers keep the alignment of their addresses, which is that of the word.
+    unsafe { T::load(word.as_ptr()) }
+}
+
+/// Stores a word in `memory`, under the conditions of [`load`].
+#[inline]
+pub(crate) fn store<H: VmHal + ?Sized, T: Word>(hal: &H, memory: HostPhysRange, value: T) {
+    let word = hal.frames().pointer(memory.start()).cast::<T>();
+    // SAFETY: as in `load`, and the pointer is valid for writes too.
+    unsafe { T::store(word.as_ptr(), value) };
+}
+
+/// Exchanges the word in `memory` for `new` if it is `current`, under the conditions of [`load`].
+#[inline]
+pub(crate) fn compare_exchange<H: VmHal + ?Sized, T: Word>(
+    hal: &H,
+    memory: HostPhysRange,
+    current: T,
+    new: T,
+) -> Result<T, T> {
+    let word = hal.frames().pointer(memory.start()).cast::<T>();
+    // SAFETY: as in `store`.
+    unsafe { guest_copy::compare_exchange(word, current, new) }
+}
+
+/// Clears `memory`, which a guest may see, under the conditions of [`write`].
+pub(crate) fn fill_with_zeroes<H: VmHal + ?Sized>(hal: &H, memory: HostPhysRange) {
+    const ZEROES: [u8; PAGE_SIZE_4K as usize] = [0; PAGE_SIZE_4K as usize];
+    for_each_page(hal, memory, |page, bytes| {
+        let zeroes = ZEROES.get(..bytes).unwrap_or_default();
+        // SAFETY: as in `write`.
+        unsafe { guest_copy::write(page, zeroes) };
+    });
 }
 
 /// Clears `memory`, which `alloc_memory_region_at` has just given and no guest can see yet.

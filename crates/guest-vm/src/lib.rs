@@ -24,11 +24,16 @@ mod guest_copy;
 mod guest_memory;
 mod guest_use;
 mod hal;
+mod inspect;
 mod leaves;
 mod lock;
 mod log;
+mod memory_change;
+#[cfg(feature = "zerocopy")]
+mod objects;
 #[cfg(feature = "arceos")]
 mod paging_handler;
+mod pinned;
 mod populate;
 mod region;
 mod region_map;
@@ -36,8 +41,8 @@ mod setup;
 mod setup_error;
 mod vm;
 mod vmid_claim;
-
 mod warning;
+mod word_access;
 
 pub use channel::IvcChannel;
 pub use config::{
@@ -48,9 +53,13 @@ pub use fault::FaultOutcome;
 pub use fault_statistics::FaultStatistics;
 pub use guest_use::{GuestUse, HostMemoryKind};
 pub use hal::VmHal;
+pub use inspect::{AddressOwner, EmulatedDevice, GuestRegion};
+pub use memory_change::Contents;
 #[cfg(feature = "arceos")]
 pub use paging_handler::PagingHandlerFrames;
+pub use pinned::PinnedMemory;
 pub use region::Occupant;
 pub use setup_error::SetupError;
 pub use vm::Vm;
 pub use warning::{RegionSetting, SetupReport, SetupWarning};
+pub use word_access::GuestWord;

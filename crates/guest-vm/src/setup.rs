@@ -260,6 +260,9 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             self.reservations
                 .try_reserve(1)
                 .map_err(|_| VmError::NoBookkeepingMemory)?;
+            self.cleared
+                .try_reserve(1)
+                .map_err(|_| VmError::NoBookkeepingMemory)?;
             let host = identical(&pages)?;
             if !self.hal.alloc_memory_region_at(host.start(), host.size()) {
                 self.require_grant(host, GuestUse::UnreservedIdenticalRam)?;
@@ -271,7 +274,9 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             }
             self.reservations.push(host);
             if let Some(pages) = pages_to_zero(&pages, source, mapping, inputs) {
-                guest_memory::zero_reserved(&*self.hal, identical(&pages)?);
+                let memory = identical(&pages)?;
+                guest_memory::zero_reserved(&*self.hal, memory);
+                self.cleared.push((memory, mapping.flags()));
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A machine behind its lock.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
@@ -14,6 +15,7 @@ use crate::error::VmError;
 use crate::fault::FaultOutcome;
 use crate::fault_statistics::{FaultCounters, FaultStatistics};
 use crate::hal::VmHal;
+use crate::inspect::EmulatedDevice;
 use crate::lock::RwLock;
 use crate::setup::set_up;
 use crate::setup_error::SetupError;
@@ -52,6 +54,7 @@ pub struct Vm<F: Format, H: VmHal> {
     root: HostPhysAddr,
     id: AddressSpaceId,
     report: SetupReport,
+    pub(crate) emulated: Vec<EmulatedDevice>,
     pub(crate) faults: FaultCounters,
 }
 
@@ -88,6 +91,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
             format: *space.table.format(),
             space: RwLock::new(space),
             report,
+            emulated: EmulatedDevice::all(&config.emulated_regions),
             faults: FaultCounters::new(),
         })
     }
@@ -96,6 +100,12 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     #[must_use]
     pub const fn setup_report(&self) -> &SetupReport {
         &self.report
+    }
+
+    /// The hypervisor's side, as it was given.
+    #[must_use]
+    pub fn hal(&self) -> &H {
+        &self.hal
     }
 
     /// The format of the page table.

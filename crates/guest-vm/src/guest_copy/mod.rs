@@ -13,12 +13,15 @@
 #![expect(unsafe_code, reason = "reads and writes through pointers")]
 
 mod access;
+mod exchange;
 #[cfg(test)]
 mod tests;
 
 use core::ptr::NonNull;
 
-use access::{LINE_BYTES, Line, Unit, load_line, prefetch, store_line};
+pub(crate) use access::Unit;
+use access::{LINE_BYTES, Line, load_line, prefetch, store_line};
+pub(crate) use exchange::compare_exchange;
 
 const WORD_BYTES: usize = size_of::<u64>();
 

@@ -37,6 +37,11 @@ impl RegionMap {
         self.tree.from(self.tree.first())
     }
 
+    /// The regions that have a byte at `address` or above, in order.
+    pub(crate) fn from(&self, address: GuestPhysAddr) -> impl Iterator<Item = &Region> {
+        self.tree.from(self.tree.first_ending_at_or_after(address))
+    }
+
     /// All regions, the last one first.
     pub(crate) fn backwards(&self) -> impl Iterator<Item = &Region> {
         self.tree.backwards()

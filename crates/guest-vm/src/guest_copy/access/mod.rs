@@ -39,7 +39,7 @@ pub(super) use native::{Line, load_line, prefetch, store_line};
 pub(super) const LINE_BYTES: usize = 64;
 
 /// 1, 2, 4 or 8 bytes.
-pub(super) trait Unit: Copy {
+pub trait Unit: Copy {
     /// Loads the value at `source`.
     ///
     /// # Safety
