@@ -97,14 +97,17 @@ impl<'r, 'a> Planned<'r, 'a> {
     ) -> Result<Self, Vec<Fault>> {
         let memory = target.memory;
         let wide = request.too_wide(target)?;
+        let overlaps = request.overlaps_of_kindless();
         let Request {
             regions,
             places,
             ports,
             warnings,
             faults,
+            ..
         } = request;
         let mut faults = std::mem::take(faults);
+        faults.extend(overlaps);
         let plan = match region_planner::plan(regions) {
             Ok(plan) => plan,
             Err(errors) => {

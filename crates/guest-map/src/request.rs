@@ -3,7 +3,7 @@
 use guest_addr::{GuestPhysAddr, HostPhysAddr};
 use guest_vm::MapType;
 use mapping_flags::{FlagsError, MappingFlags};
-use region_planner::Region;
+use region_planner::{PlanError, Region};
 
 use crate::architecture::Architecture;
 use crate::config::{Config, List, Place, Row, RowKind, no_ports, ports};
@@ -24,6 +24,8 @@ pub(crate) struct Request<'a> {
     pub(crate) warnings: Vec<Warning>,
     /// Flags that make no sense.
     pub(crate) faults: Vec<Fault>,
+    /// RAM whose kind is not known, since its `map_type` is none.
+    kindless: Vec<(Region<'a>, Place)>,
 }
 
 /// An emulated device with its I/O ports.
@@ -174,11 +176,67 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Notes what is wrong with a region whose kind is not known, so that it meets no others.
+    /// Notes what is wrong with a region whose kind is not known, as far as it alone tells.
     fn check_alone(&mut self, place: Place, region: Region<'a>) {
+        self.kindless.push((region, place));
         if let Err(errors) = region_planner::plan(&mut [region]) {
             let faults = errors.iter().map(|error| describe(error, &[place]));
             self.faults.extend(faults);
         }
     }
+
+    /// The overlaps of regions whose kind is not known that are wrong whatever the kind is: those with
+    /// what is no RAM, and those with RAM in bytes that both ask for.
+    pub(crate) fn overlaps_of_kindless(&self) -> Vec<Fault> {
+        if self.kindless.is_empty() {
+            return Vec::new();
+        }
+        let known = self.regions.len();
+        let kindless = self.kindless.iter().copied();
+        let (more, more_places): (Vec<_>, Vec<_>) = kindless.unzip();
+        let mut regions = [&self.regions[..], &more].concat();
+        let places = [&self.places[..], &more_places].concat();
+        let Err(errors) = region_planner::plan(&mut regions) else {
+            return Vec::new();
+        };
+        let overlaps = errors.iter().filter_map(|error| match error {
+            PlanError::Overlap { first, second, .. } => Some([first, second]),
+            _ => None,
+        });
+        let overlaps = overlaps.filter_map(|[first, second]| {
+            let [kindless, other] = match second.index() >= known {
+                true => [second, first],
+                false => [first, second],
+            };
+            let is_certain = kindless.index() >= known
+                && (!other.kind().is_ram() || overlap_in_bytes(kindless, other));
+            is_certain.then(|| describe_kindless(kindless, other, known, &places))?
+        });
+        overlaps.collect()
+    }
+}
+
+fn overlap_in_bytes(one: &Region<'_>, other: &Region<'_>) -> bool {
+    let bytes = one.requested().zip(other.requested());
+    bytes.is_some_and(|(one, other)| one.overlaps(&other))
+}
+
+/// An overlap, without the kinds of regions from `known` on.
+fn describe_kindless(
+    kindless: &Region<'_>,
+    other: &Region<'_>,
+    known: usize,
+    places: &[Place],
+) -> Option<Fault> {
+    let name = |region: &Region<'_>| {
+        let entry = Entry::of(region, places)?;
+        match region.index() < known {
+            true => Some(entry.to_string()),
+            false => Some(format!("{} (guest {})", entry.place(), entry.guest()?)),
+        }
+    };
+    let offset = Entry::of(kindless, places)?.offset();
+    let (kindless, other) = (name(kindless)?, name(other)?);
+    let text = format!("{kindless} and {other} overlap in a 4 KiB page: move or shorten one");
+    Some(Fault { offset, text })
 }

@@ -475,3 +475,37 @@ fn wrong_usage() {
         assert!(!answer.stderr.is_empty(), "{arguments:?}");
     }
 }
+
+/// Nor was it compared with the others, so that the overlap showed after the map_type was right.
+#[test]
+fn a_row_with_a_wrong_map_type_is_compared_with_the_others() {
+    let rows = "[0x8000_0000, 0x2000, 7, 0], [0x8000_1000, 0x1000, 7, 9], [0x9000_0000, 0x1000, 7, 8], \
+                [0, 0, 7, 0], [0xa000_0000, 0x800, 7, 1], [0xa000_0800, 0x800, 7, 7], \
+                [0x8000_1000, 0x10, 7, 6]";
+    let devices = r#"passthrough_devices = [["uart", 0x9000_0800, 0x9000_0800, 0x10]]"#;
+    let lines = run("plan", &config(rows, devices), &["--arch", "riscv64"]).refused();
+    let with_both = |one: &str, other: &str| {
+        let is_meant = |line: &&String| {
+            line.contains(&format!("{one} ")) && line.contains(other) && line.contains("overlap")
+        };
+        lines.iter().find(is_meant).is_some()
+    };
+    assert!(
+        with_both("memory_regions[1]", "memory_regions[0]"),
+        "{lines:?}"
+    );
+    assert!(with_both("memory_regions[2]", "\"uart\""), "{lines:?}");
+    assert!(
+        with_both("memory_regions[6]", "memory_regions[1]"),
+        "{lines:?}"
+    );
+    // Whether the two may share a page depends on the kind.
+    assert!(
+        !with_both("memory_regions[5]", "memory_regions[4]"),
+        "{lines:?}"
+    );
+    let kinds = lines
+        .iter()
+        .filter(|line| line.contains("memory_regions[1] (reserved"));
+    assert_eq!(kinds.count(), 0, "{lines:?}");
+}
