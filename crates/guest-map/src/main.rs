@@ -46,13 +46,22 @@ use crate::diff::Difference;
 use crate::dump::Dump;
 use crate::explain::{Explanation, Reached};
 use crate::init::Board;
-use crate::problem::Failure;
+use crate::problem::{Failure, write_usage_error};
 use crate::report::Answer;
 use crate::session::{Machine, display_name, with_machines, with_tree};
 use crate::translate::Translation;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // Nobody is left to be told when standard error is closed.
+            let _ = write_usage_error(&error, &mut io::stderr().lock());
+            return ExitCode::from(2);
+        }
+        // Help and version.
+        Err(error) => error.exit(),
+    };
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = run(&cli.command, &mut output);
     let result = result.and_then(|()| Ok(output.flush()?));

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::printable::printable;
+use crate::report::wrap::Paragraph;
 
 /// One reason why the input is refused, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,15 +67,13 @@ impl Failure {
         // Nobody is left to be told when standard error is closed.
         match self {
             Self::Usage(text) => {
-                let _ = writeln!(
-                    stderr,
-                    "error: {text}\n\nFor more information, try '--help'."
-                );
+                let _ = Paragraph::write(&format!("error: {text}"), stderr);
+                let _ = writeln!(stderr, "\nFor more information, try '--help'.");
                 2
             }
             Self::Refused(problems) => {
                 for problem in problems {
-                    let _ = writeln!(stderr, "error: {problem}");
+                    let _ = Paragraph::write(&format!("error: {problem}"), stderr);
                 }
                 1
             }
@@ -85,6 +84,22 @@ impl Failure {
             }
         }
     }
+}
+
+/// What is wrong with the command line, as `clap` says it, within 80 columns.
+pub(crate) fn write_usage_error(error: &clap::Error, stderr: &mut impl Write) -> io::Result<()> {
+    for line in error.render().to_string().lines() {
+        match line.split_once(' ') {
+            // Lists of possible values are indented.
+            Some(("", rest)) => {
+                let mut paragraph = Paragraph::hanging(stderr, " ")?;
+                paragraph.add_words(rest.trim_start())?;
+                paragraph.end()?;
+            }
+            _ => Paragraph::write(line, stderr)?,
+        }
+    }
+    Ok(())
 }
 
 /// Something wrong at an offset of a file.

@@ -96,6 +96,7 @@ fn wrong_usage_says_what_to_write() {
             (2, ""),
             "{arguments:?}"
         );
-        assert!(answer.stderr.contains(wanted), "{}", answer.stderr);
+        let text = answer.stderr.replace("\n    ", " ");
+        assert!(text.contains(wanted), "{text}");
     }
 }

@@ -509,3 +509,34 @@ fn a_row_with_a_wrong_map_type_is_compared_with_the_others() {
         .filter(|line| line.contains("memory_regions[1] (reserved"));
     assert_eq!(kinds.count(), 0, "{lines:?}");
 }
+
+/// Lines of errors ran to 178 columns.
+#[test]
+fn errors_fit_80_columns() {
+    let folder = Folder::new();
+    let rows = "[0x8000_0000, 0x1000, 7, 1], [0x8000_0000, 0x1000, 7, 2], [0, 0, 7, 9]";
+    let file = folder.file("vm.toml", config(rows, ""));
+    for arguments in [
+        &["plan", &file, "--arch", "riscv64"][..],
+        &["plan", &file, "--arch", "riscv64", "--allow", "nonsense"],
+        &["plan", &file, "--arch", "sparc"],
+        &["plan", &file, "--arch", "riscv64", "--mode", "nonsense"],
+        &[
+            "plan",
+            &file,
+            "--arch",
+            "riscv64",
+            "--capabilities",
+            "nonsense",
+        ],
+        &["plan", &file],
+        &["decode", "nonsense=1"],
+        &["plan"],
+    ] {
+        let answer = guest_map(arguments);
+        assert_ne!(answer.status, 0);
+        let long = answer.stderr.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(long, None);
+        assert!(answer.stderr.starts_with("error: "), "{}", answer.stderr);
+    }
+}

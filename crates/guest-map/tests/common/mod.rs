@@ -37,7 +37,7 @@ impl Answer {
         self.stdout
     }
 
-    /// The lines of standard error, of a run that refused its input.
+    /// The errors on standard error, of a run that refused its input: each in one line, however it was wrapped.
     pub(crate) fn refused(self) -> Vec<String> {
         assert_eq!(
             (self.status, self.stdout.as_str()),
@@ -45,7 +45,14 @@ impl Answer {
             "{}",
             self.stderr
         );
-        self.stderr.lines().map(String::from).collect()
+        let long = self.stderr.lines().find(|line| line.chars().count() > 80);
+        // A word without a space may be longer than a line.
+        assert!(
+            long.is_none_or(|line| !line.trim_start().contains(' ')),
+            "{long:?}"
+        );
+        let joined = self.stderr.replace("\n    ", " ");
+        joined.lines().map(String::from).collect()
     }
 
     /// JSON, of a run that succeeded.
