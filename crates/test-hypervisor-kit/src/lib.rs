@@ -35,6 +35,6 @@ pub use machine::{Machine, Mode, Uart};
 pub use options::Options;
 pub use probe::{Action, Fault, Outcome, Probe, Way};
 pub use random::Random;
-pub use real_guest::{Event, RealGuest, VirtualCpu};
+pub use real_guest::{Cpus, Event, RealGuest, VirtualCpu};
 pub use suite::run;
 pub use vm_file::VmFile;

@@ -41,7 +41,7 @@ pub trait Machine: 'static {
     /// The table format.
     type Format: Format;
     /// The hypervisor's side of a virtual machine.
-    type Hal: VmHal + Sync;
+    type Hal: VmHal + Send + Sync;
     /// The reference walker of the architecture.
     type Mmu: NestedMmu;
 

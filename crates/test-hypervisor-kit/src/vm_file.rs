@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use nested_paging::guest_vm::{MapType, MemoryRegion, PassthroughRegion, Population, VmConfig};
-use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
+use nested_paging::{GuestPhysAddr, HostPhysAddr};
 use toml::de::{DeTable, DeValue};
 
 use crate::report::Failure;
@@ -17,6 +17,8 @@ pub struct VmFile {
     pub id: u16,
     /// `base.name`.
     pub name: String,
+    /// `base.cpu_num`.
+    pub cpus: usize,
     /// `kernel.entry_point`.
     pub entry_point: GuestPhysAddr,
     /// `kernel.kernel_load_addr`.
@@ -45,6 +47,7 @@ impl VmFile {
         Ok(Self {
             id: u16::try_from(id).map_err(|_| format!("id {id} is no VMID"))?,
             name: text_of(value(base, "name")?)?,
+            cpus: number(value(base, "cpu_num")?)? as usize,
             entry_point: address("entry_point")?,
             kernel_load_addr: address("kernel_load_addr")?,
             dtb_load_addr: address("dtb_load_addr")?,
@@ -61,12 +64,10 @@ impl VmFile {
         })
     }
 
-    /// Host memory at the addresses where the guest has its RAM.
-    pub(crate) fn memory(&self) -> impl Iterator<Item = HostPhysRange> {
-        let ranges = self.memory_regions.iter();
-        ranges.filter_map(|&[gpa, size, ..]| {
-            HostPhysRange::from_start_size(HostPhysAddr::new(gpa), size).ok()
-        })
+    /// Where the guest has its RAM, and how much of it.
+    pub(crate) fn memory(&self) -> impl Iterator<Item = (GuestPhysAddr, u64)> {
+        let regions = self.memory_regions.iter();
+        regions.map(|&[gpa, size, ..]| (GuestPhysAddr::new(gpa), size))
     }
 
     /// The machine that the file describes, with a table in `format`. RAM is allocated page by page
@@ -159,6 +160,7 @@ mod tests {
 [base]
 id = 3
 name = "linux"
+cpu_num = 2
 [kernel]
 entry_point = 0x8020_0000
 kernel_load_addr = 0x8020_0000
@@ -173,6 +175,7 @@ passthrough_devices = [["uart", 0x1000_0000, 0x1001_0000, 0x100, 10]]
         let file = VmFile::parse(TEXT).unwrap();
         let config = file.config(()).unwrap();
         assert_eq!((config.vmid, config.name), (3, "linux"));
+        assert_eq!(file.cpus, 2);
         let ram = &config.memory_regions[0];
         assert_eq!((ram.gpa.as_u64(), ram.size), (0x8000_0000, 0x1000_0000));
         assert_eq!((ram.flags, ram.map_type), (7, MapType::Alloc));

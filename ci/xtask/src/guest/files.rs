@@ -13,6 +13,7 @@ use crate::tool;
 use crate::workspace;
 
 const INIT: &[u8] = include_bytes!("init");
+const PARALLEL: &[u8] = include_bytes!("parallel");
 /// U-Boot's ramdisk has this many lines of 8 bytes, no two alike.
 const LINES: u32 = 0x2_0000;
 
@@ -34,7 +35,7 @@ pub(super) fn files(guest: Guest, isa: Isa) -> Result<Vec<File>, String> {
     compile(&sources.join(format!("{name}.dts")), &device_tree)?;
     let (kernel, contents) = match guest {
         Guest::Uboot => (uboot(isa)?, lines()),
-        Guest::Linux => linux(isa)?,
+        Guest::Linux | Guest::LinuxSmp => linux(isa)?,
     };
     let ramdisk = folder.join(format!("{name}-ramdisk"));
     fs::write(&ramdisk, contents).map_err(|error| failed(&ramdisk, &error))?;
@@ -89,13 +90,14 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Busybox of `root`, and a first program that starts its shell.
+/// Busybox of `root`, a first program that starts its shell, and one that keeps two CPUs busy.
 fn ramdisk(root: &Path) -> Result<Vec<u8>, String> {
     let busybox = root.join("usr/bin/busybox");
     let busybox = fs::read(&busybox).map_err(|error| failed(&busybox, &error))?;
     let mut archive = Archive::default();
     archive.directory("bin");
     archive.program("bin/busybox", &busybox);
+    archive.program("bin/parallel", PARALLEL);
     archive.program("init", INIT);
     Ok(archive.finish())
 }

@@ -23,6 +23,7 @@ impl Script {
             (Guest::Uboot, Isa::Aarch64) => UBOOT_AARCH64,
             (Guest::Uboot, _) => UBOOT_RISCV64,
             (Guest::Linux, _) => LINUX,
+            (Guest::LinuxSmp, _) => LINUX_SMP,
         }
     }
 
@@ -67,6 +68,18 @@ const LINUX: Script = Script {
         ),
         ("/tmp # ", "md5sum c; stty sane; poweroff -f\r"),
         ("90c024d8dbbfb0b0b9b8cde22f53fb4c  c", ""),
+        POWERED_OFF,
+    ],
+};
+
+/// The number of CPUs, and the MD5 of two files of 4.5 MiB, which two CPUs write and read at once.
+const LINUX_SMP: Script = Script {
+    before_ramdisk: &[("Linux version", "")],
+    of_ramdisk: &[
+        ("~ # ", "parallel; stty sane; poweroff -f\r"),
+        ("2 processors", ""),
+        ("85f48532365eddc2394cef71377f8e75", ""),
+        ("85f48532365eddc2394cef71377f8e75", ""),
         POWERED_OFF,
     ],
 };

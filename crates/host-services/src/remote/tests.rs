@@ -87,7 +87,7 @@ impl Host {
 }
 
 fn reuse(page: &Page) {
-    // SAFETY: no CPU can use the page any more. If one does, loom reports it.
+    // No CPU can use the page any more. If one does, loom reports it.
     page.frame.with_mut(|_| ());
 }
 

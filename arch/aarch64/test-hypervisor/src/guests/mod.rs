@@ -2,13 +2,14 @@
 #![expect(unsafe_code, reason = "reads files that the emulator put into RAM")]
 
 mod firmware;
+mod power;
 mod virtual_cpu;
 
 use test_hypervisor_kit::{LoadedFiles, Options, RealGuest};
 
 use crate::hypervisor::platform::Platform;
 use crate::suite::Aarch64;
-use virtual_cpu::GuestCpu;
+use virtual_cpu::MachineCpus;
 
 /// Runs the guest whose files the command line names until it powers itself off; whether all was
 /// well.
@@ -22,5 +23,5 @@ pub(crate) fn run(platform: &'static Platform) -> bool {
         files,
         sabotage: options.sabotage,
     };
-    guest.run(GuestCpu::new)
+    guest.run(MachineCpus)
 }

@@ -16,6 +16,8 @@ const HCR_VM: u64 = 1 << 0;
 const HCR_CLEAN_BY_SET_AND_WAY: u64 = 1 << 1;
 /// HCR_EL2.DC: the guest's stage 1 is off, and its memory is write-back as far as stage 1 goes.
 pub(crate) const HCR_DEFAULT_CACHEABLE: u64 = 1 << 12;
+/// HCR_EL2.TWI: a guest that would sleep until an interrupt ends instead.
+pub(crate) const HCR_TRAP_WFI: u64 = 1 << 13;
 /// HCR_EL2.TSC: calls of the guest to the firmware end it.
 const HCR_TRAP_SMC: u64 = 1 << 19;
 /// HCR_EL2.TIDCP and TACR: what steers the CPU itself is out of a guest's reach.
@@ -136,6 +138,7 @@ unsafe fn translate() {
 unsafe fn prepare_guests() {
     let (identity, affinity) = (read!("midr_el1"), read!("mpidr_el1"));
     let counters = read!("mdcr_el2") & MDCR_COUNTERS;
+    reset_guest();
     // SAFETY: none of the registers has an effect at EL2 but HCR_EL2, of which E2H and TGE stay 0.
     unsafe {
         write!("hcr_el2", hcr());
@@ -145,9 +148,20 @@ unsafe fn prepare_guests() {
         write!("cntvoff_el2", 0);
         write!("vpidr_el2", identity);
         write!("vmpidr_el2", affinity);
+        write!("vttbr_el2", 0);
+    }
+}
+
+/// A guest begins on this CPU with its own translation off.
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a sequence of register writes that belong together"
+)]
+pub(crate) fn reset_guest() {
+    // SAFETY: the registers are the guest's, and none runs on this CPU.
+    unsafe {
         write!("sctlr_el1", GUEST_SCTLR);
         write!("cpacr_el1", GUEST_CPACR);
         write!("vbar_el1", 0);
-        write!("vttbr_el2", 0);
     }
 }

@@ -4,9 +4,10 @@
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-use nested_paging::GuestPhysAddr;
+use nested_paging::host_services::aarch64::AbortRegisters;
 use nested_paging::native::Stage2;
 use nested_paging::nested_page_table::AddressSpaceId;
+use nested_paging::{GuestFault, GuestPhysAddr};
 
 use super::register::{read, write};
 use super::{address_translation, el2};
@@ -36,10 +37,7 @@ pub(crate) struct Vcpu {
 pub(crate) struct Exit {
     /// 0 for a synchronous exception, otherwise an interrupt or SError.
     pub(crate) kind: u64,
-    /// ESR_EL2.
-    pub(crate) syndrome: u64,
-    /// For aborts: the guest-physical address.
-    pub(crate) address: GuestPhysAddr,
+    pub(crate) registers: AbortRegisters,
 }
 
 impl Exit {
@@ -57,27 +55,28 @@ impl Exit {
     pub(crate) const STAGE_1_WALK: u64 = 1 << 7;
     /// DFSC and IFSC: the fault status code.
     pub(crate) const STATUS: u64 = 0x3f;
+    /// EC of a trapped WFI or WFE.
+    const SLEEP: u64 = 0x01 << Self::CLASS_SHIFT;
     const CLASS_SHIFT: u32 = 26;
-    /// Fault status codes without the level: what is left of [`STATUS`](Self::STATUS).
-    const KIND: u64 = 0b11_1100;
-    /// The kind of translation faults.
-    const TRANSLATION: u64 = 0b00_0100;
-    /// The kind of permission faults.
-    const PERMISSION: u64 = 0b00_1100;
 
     fn of_last_exception(kind: u64) -> Self {
-        let syndrome = read!("esr_el2");
-        Self {
-            kind,
-            syndrome,
-            address: GuestPhysAddr::new(guest_physical_address(syndrome)),
+        let mut registers = AbortRegisters {
+            esr: read!("esr_el2"),
+            far: read!("far_el2"),
+            hpfar: read!("hpfar_el2"),
+            stage_1: None,
+        };
+        if kind == 0 && registers.needs_stage_1() {
+            let page = address_translation::stage_1(registers.far).page();
+            registers.stage_1 = page.map(GuestPhysAddr::new);
         }
+        Self { kind, registers }
     }
 
     /// The exception class, if the guest was ended by a synchronous exception.
     pub(crate) const fn class(&self) -> Option<u64> {
         match self.kind {
-            0 => Some(self.syndrome & Self::CLASS),
+            0 => Some(self.registers.esr & Self::CLASS),
             _ => None,
         }
     }
@@ -86,29 +85,16 @@ impl Exit {
         matches!(self.class(), Some(Self::CALL))
     }
 
-    pub(crate) const fn is_abort(&self) -> bool {
-        matches!(self.class(), Some(Self::FETCH_ABORT | Self::DATA_ABORT))
+    /// Whether the guest would sleep, by a WFI that traps.
+    pub(crate) const fn is_sleep(&self) -> bool {
+        matches!(self.class(), Some(Self::SLEEP))
     }
 
-    /// Whether the guest's table has no leaf there, or one that does not allow it.
-    pub(crate) const fn is_stage_2_fault(&self) -> bool {
-        let kind = self.syndrome & Self::KIND;
-        self.is_abort() && matches!(kind, Self::TRANSLATION | Self::PERMISSION)
+    /// The access that stage 2 does not allow, if that ended the guest.
+    pub(crate) fn fault(&self) -> Option<GuestFault> {
+        self.class()?;
+        GuestFault::decode(&self.registers).ok()
     }
-}
-
-/// The address of the last abort. HPFAR_EL2 has the page, but not after a permission fault of an
-/// access that is no walk of stage 1: then stage 1 has to be asked again. (Arm ARM DDI 0487,
-/// HPFAR_EL2.)
-fn guest_physical_address(syndrome: u64) -> u64 {
-    let virtual_address = read!("far_el2");
-    let reported = read!("hpfar_el2") >> 4 << 12;
-    if syndrome & Exit::STAGE_1_WALK != 0 {
-        return reported;
-    }
-    let is_permission = syndrome & Exit::KIND == Exit::PERMISSION;
-    let asked = is_permission.then(|| address_translation::stage_1(virtual_address).page());
-    asked.flatten().unwrap_or(reported) | virtual_address & 0xfff
 }
 
 impl Vcpu {
@@ -123,6 +109,11 @@ impl Vcpu {
             pstate: EL1H_MASKED,
             hcr: el2::hcr(),
         }
+    }
+
+    /// Moves on behind an instruction that was trapped.
+    pub(crate) const fn skip_instruction(&mut self) {
+        self.pc += 4;
     }
 
     /// Runs the guest under the table of [`activate`] until something ends it.

@@ -119,19 +119,19 @@ fn outcome(exit: Exit, vcpu: &Vcpu) -> Outcome {
     if exit.is_call() {
         return Outcome::Done(vcpu.x[0]);
     }
-    if exit.is_abort() {
+    if let Some(fault) = exit.fault() {
         let fields = Exit::CLASS | Exit::STAGE_1_WALK | Exit::STATUS;
         let store = match exit.class() {
             Some(Exit::DATA_ABORT) => Exit::STORE,
             _ => 0,
         };
         return Outcome::Fault(Fault {
-            cause: exit.syndrome & (fields | store),
-            address: exit.address,
+            cause: exit.registers.esr & (fields | store),
+            address: fault.address,
         });
     }
     Outcome::Other {
-        cause: exit.syndrome,
+        cause: exit.registers.esr,
         detail: vcpu.pc,
     }
 }

@@ -2,13 +2,14 @@
 #![expect(unsafe_code, reason = "reads files that the emulator put into RAM")]
 
 mod firmware;
+mod harts;
 mod virtual_hart;
 
 use test_hypervisor_kit::{LoadedFiles, Options, RealGuest};
 
 use crate::hypervisor::platform::Platform;
 use crate::suite::Riscv64;
-use virtual_hart::VirtualHart;
+use virtual_hart::Harts;
 
 /// Runs the guest whose files the command line names until it powers itself off; whether all was
 /// well.
@@ -22,5 +23,5 @@ pub(crate) fn run(platform: &'static Platform) -> bool {
         files,
         sabotage: options.sabotage,
     };
-    guest.run(|_, space, file| VirtualHart::new(space.root_register, file))
+    guest.run(Harts)
 }

@@ -1,50 +1,100 @@
-//! The one virtual hart of a guest.
+//! The virtual harts of a guest. Each runs on a hart of its own.
 
+use alloc::boxed::Box;
 use alloc::format;
 
-use nested_paging::MappingFlags;
-use test_hypervisor_kit::{Event, VirtualCpu, VmFile};
+use nested_paging::native::GStage;
+use nested_paging::nested_page_table::AddressSpaceId;
+use nested_paging::{GuestFault, GuestPhysAddr};
+use test_hypervisor_kit::{Cpus, Event, VirtualCpu, VmFile};
 
 use super::firmware;
-use crate::hypervisor::vcpu::{Exit, Vcpu, activate, delegate_to_guest};
+use super::harts::{self, Start};
+use crate::hypervisor::cpus;
+use crate::hypervisor::vcpu::{Active, Exit, Vcpu, activate, delegate_to_guest};
 
 const A0: usize = 10;
 const A1: usize = 11;
 
-/// A virtual hart under a table of its own, with the firmware that it finds.
+/// The machine's harts.
+#[derive(Debug)]
+pub(super) struct Harts;
+
+impl Cpus<GStage> for Harts {
+    type Cpu = VirtualHart;
+
+    /// The first hart begins at once: in a1 it has the device tree. (Linux, Documentation/arch/riscv/boot.rst, "Register
+    /// state".)
+    fn start(
+        &self,
+        number: usize,
+        _: &GStage,
+        space: AddressSpaceId,
+        file: &VmFile,
+    ) -> VirtualHart {
+        cpus::accept_interrupts();
+        if number == 0 {
+            let start = Start {
+                pc: file.entry_point.as_u64(),
+                opaque: file.dtb_load_addr.as_u64(),
+            };
+            let started = harts::start(0, start);
+            assert!(started.is_ok(), "the first hart runs already");
+        }
+        VirtualHart {
+            vcpu: Vcpu::new(GuestPhysAddr::ZERO),
+            _active: activate(space.root_register),
+        }
+    }
+
+    fn run_on_second(&self, job: Box<dyn FnOnce() + Send>) {
+        cpus::run_on_second(job);
+    }
+
+    fn interrupt(&self, number: usize) {
+        cpus::interrupt(number);
+    }
+}
+
+/// A virtual hart under its guest's table, with the firmware that it finds.
 #[derive(Debug)]
 pub(super) struct VirtualHart {
     vcpu: Vcpu,
+    _active: Active,
 }
 
 impl VirtualHart {
-    /// The hart as firmware starts it, under the table that `hgatp` names: in a0 its number, in a1
-    /// the device tree. (Linux, Documentation/arch/riscv/boot.rst, "Register state".)
-    pub(super) fn new(hgatp: u64, file: &VmFile) -> Self {
-        let mut vcpu = Vcpu::new(file.entry_point);
-        vcpu.x[A0] = 0;
-        vcpu.x[A1] = file.dtb_load_addr.as_u64();
-        activate(hgatp);
+    /// In a0 is the number of the hart, in a1 what the guest wants there. (SBI 2.0, table "HSM Hart Start Register
+    /// State".)
+    fn begin(&mut self, start: Start) {
         delegate_to_guest();
-        Self { vcpu }
+        self.vcpu = Vcpu::new(GuestPhysAddr::new(start.pc));
+        self.vcpu.x[A0] = cpus::this() as u64;
+        self.vcpu.x[A1] = start.opaque;
     }
 }
 
 impl VirtualCpu for VirtualHart {
     fn run(&mut self) -> Event {
+        if let Some(start) = harts::take_start() {
+            self.begin(start);
+        } else if harts::is_stopped() {
+            cpus::wait_for_interrupt();
+            return Event::Interrupted;
+        }
+        harts::deliver_interrupt();
         let exit = self.vcpu.run();
         let pc = self.vcpu.pc;
-        let access = match exit.cause {
-            Exit::CALL => return firmware::call(&mut self.vcpu),
-            Exit::FETCH_FAULT => MappingFlags::EXECUTE,
-            Exit::LOAD_FAULT => MappingFlags::READ,
-            Exit::STORE_FAULT => MappingFlags::WRITE,
-            _ => return Event::Unexpected(format!("{exit:x?} at pc {pc:#x}")),
-        };
-        Event::Fault {
-            address: exit.address,
-            access,
-            pc,
+        match exit.cause() {
+            Exit::CALL => firmware::call(&mut self.vcpu),
+            Exit::INTERRUPT => {
+                cpus::drop_interrupt();
+                Event::Interrupted
+            }
+            _ => match GuestFault::decode(&exit.registers) {
+                Ok(fault) => Event::Fault { fault, pc },
+                Err(_) => Event::Unexpected(format!("{exit:x?} at pc {pc:#x}")),
+            },
         }
     }
 }

@@ -55,13 +55,35 @@ extern "C" fn report_trap(cause: u64, value: u64, address: u64) -> ! {
     panic!("the hypervisor trapped: scause {cause:#x}, stval {value:#x}, sepc {address:#x}")
 }
 
-/// The hart that does not run this, on a machine of two.
-pub(crate) fn other_hart() -> u64 {
-    let boot = BOOT_HART.load(Ordering::Relaxed);
+/// How many harts the machine has.
+pub(crate) const CPUS: usize = 2;
+
+/// The number of the hart that runs this: 0 for the boot hart.
+pub(crate) fn this() -> usize {
     let here: u64;
     // SAFETY: tp is the hypervisor's to use: it says which hart this is, counted from the boot hart.
     unsafe { asm!("mv {}, tp", out(reg) here, options(nomem, nostack)) };
-    boot ^ here ^ 1
+    here as usize
+}
+
+/// What the firmware calls the hart with the number `cpu`.
+pub(crate) fn hart(cpu: usize) -> u64 {
+    BOOT_HART.load(Ordering::Relaxed) ^ cpu as u64
+}
+
+/// The hart that does not run this.
+pub(crate) fn other_hart() -> u64 {
+    hart(this() ^ 1)
+}
+
+/// Ends the guest on `cpu`, now or when it next begins, or its wait for an interrupt.
+pub(crate) fn interrupt(cpu: usize) {
+    assert!(sbi::send_ipi(hart(cpu)), "no interrupt for CPU {cpu}");
+}
+
+/// Lets interrupts by [`interrupt`] reach this hart: in a guest, or while it waits.
+pub(crate) fn accept_interrupts() {
+    csr::write!(csr::SIE, SOFTWARE);
 }
 
 /// Starts the other hart, which then waits for work.
@@ -83,7 +105,7 @@ pub(crate) fn start_second(boot_hart: u64) {
 extern "C" fn second_hart() -> ! {
     catch_traps();
     set_hart_number(1);
-    csr::write!(csr::SIE, SOFTWARE);
+    accept_interrupts();
     loop {
         // Whoever takes a job before its interrupt has come would take that into a guest, and end it.
         wait_for_interrupt();
@@ -97,10 +119,7 @@ extern "C" fn second_hart() -> ! {
 /// Has the second hart do `job` when it has done what it is doing.
 pub(crate) fn run_on_second(job: impl FnOnce() + Send + 'static) {
     *JOB.lock() = Some(Box::new(job));
-    assert!(
-        sbi::send_ipi(other_hart()),
-        "no interrupt for the second hart"
-    );
+    interrupt(1);
 }
 
 /// Waits for `microseconds`.
@@ -120,12 +139,17 @@ fn time() -> u64 {
 }
 
 /// Sleeps until an interrupt is pending, and drops it: its message is that there is work.
-fn wait_for_interrupt() {
+pub(crate) fn wait_for_interrupt() {
     while csr::read!(csr::SIP) & SOFTWARE == 0 {
         // SAFETY: an interrupt that is enabled in sie ends the wait and, with sstatus.SIE = 0, is not
         // taken.
         unsafe { asm!("wfi", options(nostack)) };
     }
+    drop_interrupt();
+}
+
+/// Drops the interrupt that is pending.
+pub(crate) fn drop_interrupt() {
     let pending = csr::read!(csr::SIP);
     csr::write!(csr::SIP, pending & !SOFTWARE);
 }

@@ -23,6 +23,8 @@ pub(crate) const HCOUNTEREN: u16 = 0x606;
 pub(crate) const HENVCFG: u16 = 0x60a;
 /// HS-mode: htval, a guest-physical address shifted right by 2.
 pub(crate) const HTVAL: u16 = 0x643;
+/// HS-mode: htinst, what the hart did when it trapped.
+pub(crate) const HTINST: u16 = 0x64a;
 /// HS-mode: hvip.
 pub(crate) const HVIP: u16 = 0x645;
 /// HS-mode: hgatp.

@@ -6,11 +6,13 @@
 
 use nested_paging::guest_addr::PAGE_SIZE_4K;
 use nested_paging::guest_vm::GuestUse;
+use nested_paging::host_services::sbi::{HartMask, remote_fence_i, remote_fences};
 use nested_paging::native::{GStage, fence_i};
 use nested_paging::nested_page_table::{InvalidationFailed, Scope};
 use nested_paging::{HostPhysAddr, HostPhysRange, Invalidation, VmHal};
 use test_hypervisor_kit::{FramePool, GrantedMemory};
 
+use super::vcpu::SPACES;
 use super::{cpus, sbi};
 
 /// The hypervisor's side of a virtual machine whose table is in `format`.
@@ -47,29 +49,30 @@ unsafe impl VmHal for Hal {
         unsafe { self.frames.dealloc(base, size / PAGE_SIZE_4K) };
     }
 
-    /// Fences on this hart, and has the firmware fence on the other. With more than one range, or
-    /// with tables among what changed, the other hart forgets the whole VMID.
+    /// Fences on this hart, and has the firmware fence on those that have a table in hgatp. The others fence
+    /// before they load one.
     fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {
-        // SAFETY: the hypervisor is in HS-mode, and OpenSBI leaves mstatus.TVM 0.
-        unsafe { self.format.invalidate(request) };
         if request.scope() == Scope::Local {
+            // SAFETY: the hypervisor is in HS-mode, and OpenSBI leaves mstatus.TVM 0.
+            unsafe { self.format.invalidate(request) };
             return Ok(());
         }
-        let (start, size) = match request.ranges() {
-            [changed] if !changed.tables => (changed.range.start().as_u64(), changed.range.size()),
-            _ => (0, 0),
-        };
-        let vmid = request.space().vmid;
-        match sbi::remote_hfence_gvma_vmid(cpus::other_hart(), start, size, vmid) {
-            true => Ok(()),
-            false => Err(InvalidationFailed),
+        let posted = SPACES.post(cpus::this());
+        // SAFETY: as above.
+        unsafe { self.format.invalidate(request) };
+        if let Some(harts) = HartMask::of(posted.cpus_inside().map(cpus::hart)) {
+            let done = remote_fences(request, harts).all(|call| sbi::remote_fence(&call));
+            done.then_some(()).ok_or(InvalidationFailed)?;
         }
+        posted.completed();
+        Ok(())
     }
 
     fn sync_instructions(&self, _range: HostPhysRange) {
         // SAFETY: every hart of QEMU's machine has Zifencei.
         unsafe { fence_i() };
-        let done = sbi::remote_fence_i(cpus::other_hart());
+        let other = HartMask::of([cpus::other_hart()]);
+        let done = other.is_some_and(|hart| sbi::remote_fence(&remote_fence_i(hart)));
         assert!(done, "the firmware did not synchronise the other hart");
     }
 }

@@ -4,7 +4,8 @@
 use core::arch::asm;
 use core::sync::atomic::{Ordering, fence};
 
-const RFENCE: u64 = 0x5246_4e43;
+use nested_paging::host_services::sbi::Call;
+
 const IPI: u64 = 0x0073_5049;
 const HART_STATE: u64 = 0x0048_534d;
 
@@ -30,23 +31,13 @@ pub(crate) unsafe fn call(extension: u64, function: u64, arguments: [u64; 6]) ->
     error
 }
 
-/// Has `hart` execute FENCE.I, after every store of this hart so far. (Chapter "RFENCE Extension", function 0.)
-pub(crate) fn remote_fence_i(hart: u64) -> bool {
-    // FENCE RW, RW: the other hart sees the stores before it is asked.
+/// Has the firmware fence other harts, after every store of this hart so far.
+pub(crate) fn remote_fence(call: &Call) -> bool {
+    let [a0, a1, a2, a3, a4] = call.arguments;
+    // FENCE RW, RW: the other harts see the stores before they are asked.
     fence(Ordering::SeqCst);
     // SAFETY: a fence too many does no harm.
-    let error = unsafe { call(RFENCE, 0, [1, hart, 0, 0, 0, 0]) };
-    error == 0
-}
-
-/// Has `hart` execute HFENCE.GVMA for `size` bytes from `start` on, or for everything if both are 0,
-/// and waits for it. (Chapter "RFENCE Extension", function 3: addresses are not shifted.)
-pub(crate) fn remote_hfence_gvma_vmid(hart: u64, start: u64, size: u64, vmid: u16) -> bool {
-    let arguments = [1, hart, start, size, u64::from(vmid), 0];
-    // FENCE RW, RW: the other hart sees the stores before it is asked.
-    fence(Ordering::SeqCst);
-    // SAFETY: a fence too many does no harm.
-    let error = unsafe { call(RFENCE, 3, arguments) };
+    let error = unsafe { self::call(call.extension, call.function, [a0, a1, a2, a3, a4, 0]) };
     error == 0
 }
 

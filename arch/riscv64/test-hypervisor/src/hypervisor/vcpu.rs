@@ -3,10 +3,13 @@
 
 use core::arch::global_asm;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use nested_paging::GuestPhysAddr;
+use nested_paging::host_services::riscv64::TrapRegisters;
 use nested_paging::native::Instruction;
+use nested_paging::{GuestPhysAddr, Inside, RemoteInvalidation};
 
+use super::cpus::{self, CPUS};
 use super::csr;
 
 /// hstatus.SPV: the next sret enters a guest.
@@ -39,43 +42,30 @@ pub(crate) struct Vcpu {
 /// Why a guest ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exit {
-    /// scause.
-    pub(crate) cause: u64,
-    /// stval.
-    pub(crate) value: u64,
-    /// For guest-page faults: where.
-    pub(crate) address: GuestPhysAddr,
+    pub(crate) registers: TrapRegisters,
 }
 
 impl Exit {
     /// scause of a call from VS-mode.
     pub(crate) const CALL: u64 = 10;
-    /// scause of a guest-page fault: a fetch.
-    pub(crate) const FETCH_FAULT: u64 = 20;
-    /// scause of a guest-page fault: a load.
-    pub(crate) const LOAD_FAULT: u64 = 21;
-    /// scause of a guest-page fault: a store.
-    pub(crate) const STORE_FAULT: u64 = 23;
+    /// scause of an interrupt by another hart.
+    pub(crate) const INTERRUPT: u64 = 1 << 63 | 1;
 
     /// What this hart says about the trap that it took last.
-    ///
-    /// htval is the guest-physical address shifted right by 2; the two bits that are missing are
-    /// those of stval. (Privileged Architecture 20250508, "Hypervisor Trap Value Register (htval)".)
     pub(crate) fn of_last_trap() -> Self {
-        let value = csr::read!(csr::STVAL);
-        let address = csr::read!(csr::HTVAL) << 2 | value & 3;
         Self {
-            cause: csr::read!(csr::SCAUSE),
-            value,
-            address: GuestPhysAddr::new(address),
+            registers: TrapRegisters {
+                scause: csr::read!(csr::SCAUSE),
+                stval: csr::read!(csr::STVAL),
+                htval: csr::read!(csr::HTVAL),
+                htinst: csr::read!(csr::HTINST),
+            },
         }
     }
 
-    pub(crate) const fn is_guest_page_fault(&self) -> bool {
-        matches!(
-            self.cause,
-            Self::FETCH_FAULT | Self::LOAD_FAULT | Self::STORE_FAULT
-        )
+    /// scause.
+    pub(crate) const fn cause(&self) -> u64 {
+        self.registers.scause
     }
 }
 
@@ -102,17 +92,44 @@ impl Vcpu {
     }
 }
 
+/// Which harts have a table in hgatp. All tables share it, so a hart that has to forget forgets all of them.
+pub(crate) static SPACES: RemoteInvalidation<CPUS> = RemoteInvalidation::new();
+
+/// The table that each hart had last.
+static LAST: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
+
+/// A table is in hgatp of this hart until this is dropped. For so long the hart may walk it.
+#[derive(Debug)]
+#[must_use = "without it there is no table in hgatp"]
+pub(crate) struct Active {
+    _inside: Inside<'static, CPUS>,
+}
+
 /// Makes `hgatp` the table of this hart's guests, and of HLV, HSV and HLVX.
 ///
-/// Everything that the hart remembers of guests is dropped when the table changes: a VMID may have
-/// had another table before, and QEMU does not tag translations by VMID.
-pub(crate) fn activate(hgatp: u64) {
-    csr::write!(csr::HSTATUS, HSTATUS_SPVP | HSTATUS_VSXL_64);
-    if csr::read!(csr::HGATP) == hgatp {
-        return;
+/// QEMU does not tag translations by VMID, so those of another table are dropped.
+pub(crate) fn activate(hgatp: u64) -> Active {
+    let inside = SPACES.enter(cpus::this(), forget);
+    let inside = inside.unwrap_or_else(|| panic!("hgatp has a table already"));
+    let last = LAST.get(inside.cpu());
+    if last.is_some_and(|last| last.swap(hgatp, Ordering::Relaxed) != hgatp) {
+        forget();
     }
+    csr::write!(csr::HSTATUS, HSTATUS_SPVP | HSTATUS_VSXL_64);
     csr::write!(csr::VSATP, 0);
     csr::write!(csr::HGATP, hgatp);
+    Active { _inside: inside }
+}
+
+impl Drop for Active {
+    /// No table is in hgatp any more when the hart counts as outside.
+    fn drop(&mut self) {
+        csr::write!(csr::HGATP, 0);
+    }
+}
+
+/// Drops what this hart has of all tables.
+fn forget() {
     let all = Instruction::HfenceGvma {
         rs1: None,
         rs2: None,
@@ -141,6 +158,7 @@ pub(crate) fn delegate_to_guest() {
     csr::write!(csr::HVIP, 0);
     csr::write!(csr::VSSTATUS, 0);
     csr::write!(csr::VSIE, 0);
+    csr::write!(csr::VSATP, 0);
 }
 
 unsafe extern "C" {

@@ -6,9 +6,10 @@
 
 use alloc::vec::Vec;
 
+use nested_paging::host_services::riscv64::TrapRegisters;
 use nested_paging::native::{GStage, Mode};
 use nested_paging::nested_page_table::AddressSpaceId;
-use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
+use nested_paging::{GuestFault, GuestPhysAddr, HostPhysAddr, HostPhysRange};
 use reference_mmu::riscv;
 use spin::Mutex;
 use test_hypervisor_kit::{
@@ -48,7 +49,7 @@ impl Riscv64 {
 
     /// Runs a routine of the guest code until it ends.
     fn run(&self, space: AddressSpaceId, vcpu: &mut Vcpu) -> Exit {
-        activate(space.root_register);
+        let _active = activate(space.root_register);
         vcpu.run()
     }
 
@@ -64,7 +65,7 @@ impl Riscv64 {
             vcpu.x[A0] = word;
         }
         let exit = self.run(space, &mut vcpu);
-        match (probe.action, exit.cause) {
+        match (probe.action, exit.cause()) {
             (Action::Execute, Exit::CALL) => Outcome::Done(vcpu.x[A0] >> 12),
             (_, Exit::CALL) => Outcome::Done(vcpu.x[A0]),
             _ => outcome(exit),
@@ -72,7 +73,7 @@ impl Riscv64 {
     }
 
     fn probe_by_instruction(&self, space: AddressSpaceId, probe: Probe) -> Outcome {
-        activate(space.root_register);
+        let _active = activate(space.root_register);
         let answer = match probe.action {
             Action::Load => probe::load(probe.address),
             // SAFETY: the suite maps the arena, where no value lives.
@@ -85,14 +86,14 @@ impl Riscv64 {
 
 /// What ended a guest, if it is not what the guest was made for.
 fn outcome(exit: Exit) -> Outcome {
-    match exit.is_guest_page_fault() {
-        true => Outcome::Fault(Fault {
-            cause: exit.cause,
-            address: exit.address,
+    match GuestFault::decode(&exit.registers) {
+        Ok(fault) => Outcome::Fault(Fault {
+            cause: exit.cause(),
+            address: fault.address,
         }),
-        false => Outcome::Other {
-            cause: exit.cause,
-            detail: exit.value,
+        Err(_) => Outcome::Other {
+            cause: exit.cause(),
+            detail: exit.registers.stval,
         },
     }
 }
@@ -168,7 +169,9 @@ impl Machine for Riscv64 {
     /// "Hypervisor Virtual-Machine Load and Store Instructions".)
     fn fault(&self, fault: &riscv::Fault, probe: &Probe) -> Fault {
         let cause = match (probe.action, probe.way, fault.cause()) {
-            (Action::Execute, Way::Instruction, Exit::FETCH_FAULT) => Exit::LOAD_FAULT,
+            (Action::Execute, Way::Instruction, TrapRegisters::FETCH_FAULT) => {
+                TrapRegisters::LOAD_FAULT
+            }
             (_, _, cause) => cause,
         };
         Fault {
@@ -210,7 +213,7 @@ impl Machine for Riscv64 {
         vcpu.x[A1] = base.as_u64();
         vcpu.x[A2] = guest_code::ADDRESS.as_u64() + TEXT_OFFSET;
         let exit = self.run(space, &mut vcpu);
-        match exit.cause {
+        match exit.cause() {
             Exit::CALL => Outcome::Done(vcpu.x[A0]),
             _ => outcome(exit),
         }
@@ -231,8 +234,9 @@ impl Machine for Riscv64 {
             let mut vcpu = Vcpu::new(Routine::Watch.address());
             vcpu.x[A1] = watched.as_u64();
             vcpu.x[A2] = counter.as_u64();
-            activate(space.root_register);
+            let active = activate(space.root_register);
             let exit = vcpu.run();
+            drop(active);
             *WATCHER.lock() = Some(outcome(exit));
         });
         true

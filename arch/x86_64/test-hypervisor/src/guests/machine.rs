@@ -4,18 +4,13 @@ use core::fmt;
 
 use nested_paging::guest_vm::{FaultOutcome, MapType, MemoryRegion, Population, Vm, VmConfig};
 use nested_paging::native::Ept;
-use nested_paging::{GuestPhysAddr, MappingFlags};
+use nested_paging::{GuestFault, GuestPhysAddr, MappingFlags};
 use test_hypervisor_kit::ensure;
 use test_hypervisor_kit::report::{Failure, failure};
 
 use crate::hypervisor::hal::Hal;
 use crate::hypervisor::platform::Platform;
 use crate::hypervisor::vcpu::{Exit, Start, Vcpu};
-
-/// Bits of the exit qualification: what the guest tried. (SDM 3C, "Exit Qualification for EPT
-/// Violations".)
-const WRITE: u64 = 1 << 1;
-const EXECUTE: u64 = 1 << 2;
 
 /// The memory of a virtual machine.
 #[derive(Debug)]
@@ -80,32 +75,23 @@ impl Machine {
         vcpu.start(Start::Protected, entry);
         loop {
             let exit = vcpu.run(eptp);
-            match exit.reason {
-                Exit::VMCALL => {
-                    let status = vcpu.registers.rax;
-                    ensure!(status == 0, "the guest ended with status {status:#x}");
-                    statistics.tables = self.vm.statistics().table_frames;
-                    return Ok(statistics);
-                }
-                Exit::EPT_VIOLATION => self.handle_violation(&exit, &mut statistics)?,
-                _ => return Err(failure(format_args!("{exit:x?}"))),
+            if exit.reason() == Exit::VMCALL {
+                let status = vcpu.registers.rax;
+                ensure!(status == 0, "the guest ended with status {status:#x}");
+                statistics.tables = self.vm.statistics().table_frames;
+                return Ok(statistics);
             }
+            let fault = GuestFault::decode(&exit.registers);
+            let fault = fault.map_err(|_| failure(format_args!("{exit:x?}")))?;
+            self.handle_fault(&fault, &mut statistics)?;
         }
     }
 
-    fn handle_violation(&self, exit: &Exit, statistics: &mut Statistics) -> Result<(), Failure> {
-        let access = match exit.qualification {
-            what if what & WRITE != 0 => MappingFlags::WRITE,
-            what if what & EXECUTE != 0 => MappingFlags::EXECUTE,
-            _ => MappingFlags::READ,
-        };
-        match self.vm.handle_page_fault(exit.address, access) {
+    fn handle_fault(&self, fault: &GuestFault, statistics: &mut Statistics) -> Result<(), Failure> {
+        match self.vm.handle_page_fault(fault.address, fault.access) {
             Ok(FaultOutcome::Filled) => statistics.filled += 1,
             Ok(FaultOutcome::Spurious | FaultOutcome::Retry) => statistics.spurious += 1,
-            outcome => {
-                let address = exit.address;
-                return Err(failure(format_args!("{access} at {address}: {outcome:?}")));
-            }
+            outcome => return Err(failure(format_args!("{fault:x?}: {outcome:?}"))),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use core::arch::global_asm;
 
 use nested_paging::GuestPhysAddr;
+use nested_paging::host_services::ept::ExitRegisters;
 use test_hypervisor_kit::FramePool;
 
 use super::cpu::read_msr;
@@ -109,21 +110,19 @@ impl Start {
 /// Why a guest ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exit {
-    /// The basic exit reason.
-    pub(crate) reason: u64,
-    /// The exit qualification.
-    pub(crate) qualification: u64,
-    /// For EPT violations and misconfigurations: where.
-    pub(crate) address: GuestPhysAddr,
+    pub(crate) registers: ExitRegisters,
     /// For exceptions: which.
     pub(crate) interruption: u64,
 }
 
-/// Basic exit reasons. (SDM 3D, appendix "VMX Basic Exit Reasons".)
 impl Exit {
+    /// The basic exit reason of VMCALL. (SDM 3D, appendix "VMX Basic Exit Reasons".)
     pub(crate) const VMCALL: u64 = 18;
-    pub(crate) const EPT_VIOLATION: u64 = 48;
-    pub(crate) const EPT_MISCONFIGURATION: u64 = 49;
+
+    /// The exit reason.
+    pub(crate) const fn reason(&self) -> u64 {
+        self.registers.reason
+    }
 }
 
 impl Vcpu {
@@ -183,9 +182,11 @@ impl Vcpu {
             panic!("VM entry failed: VM-instruction error {error}");
         }
         Exit {
-            reason: vmcs::read(Field::ExitReason),
-            qualification: vmcs::read(Field::ExitQualification),
-            address: GuestPhysAddr::new(vmcs::read(Field::GuestPhysicalAddress)),
+            registers: ExitRegisters {
+                reason: vmcs::read(Field::ExitReason),
+                qualification: vmcs::read(Field::ExitQualification),
+                guest_physical_address: vmcs::read(Field::GuestPhysicalAddress),
+            },
             interruption: vmcs::read(Field::ExitInterruption),
         }
     }

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use nested_paging::host_services::ept::ExitRegisters;
 use nested_paging::native::{Ept, Mode};
 use nested_paging::nested_page_table::{AddressSpaceId, Level};
 use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange};
@@ -66,11 +67,14 @@ impl X86 {
 
 /// What ended a guest, if it is not what the guest was made for.
 fn outcome(exit: &Exit) -> Outcome {
-    match exit.reason {
-        Exit::EPT_VIOLATION | Exit::EPT_MISCONFIGURATION => Outcome::Fault(Fault {
-            cause: cause(exit.reason, exit.qualification & !OWN_TABLES),
-            address: exit.address,
-        }),
+    let registers = &exit.registers;
+    match registers.reason {
+        ExitRegisters::EPT_VIOLATION | ExitRegisters::EPT_MISCONFIGURATION => {
+            Outcome::Fault(Fault {
+                cause: cause(registers.reason, registers.qualification & !OWN_TABLES),
+                address: GuestPhysAddr::new(registers.guest_physical_address),
+            })
+        }
         reason => Outcome::Other {
             cause: reason,
             detail: exit.interruption,
@@ -161,7 +165,7 @@ impl Machine for X86 {
             ..Registers::default()
         };
         let (exit, registers) = self.run(space, entry, registers);
-        match exit.reason {
+        match exit.reason() {
             Exit::VMCALL => Outcome::Done(registers.rax),
             _ => outcome(&exit),
         }
@@ -225,7 +229,7 @@ impl Machine for X86 {
             ..Registers::default()
         };
         let (exit, registers) = self.run(space, Routine::Uart.address(), registers);
-        match exit.reason {
+        match exit.reason() {
             Exit::VMCALL => Outcome::Done(registers.rax),
             _ => outcome(&exit),
         }
