@@ -41,16 +41,40 @@ enum Guest {
     Linux,
     /// The same with two CPUs, which fill memory at once
     LinuxSmp,
+    /// The same with two CPUs, where each fault fills 2 MiB if possible
+    LinuxSmpBlocks,
 }
 
 impl Guest {
-    const ALL: [Self; 3] = [Self::Uboot, Self::Linux, Self::LinuxSmp];
+    const ALL: [Self; 4] = [
+        Self::Uboot,
+        Self::Linux,
+        Self::LinuxSmp,
+        Self::LinuxSmpBlocks,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Uboot => "uboot",
             Self::Linux => "linux",
             Self::LinuxSmp => "linux-smp",
+            Self::LinuxSmpBlocks => "linux-smp-blocks",
+        }
+    }
+
+    /// The name of its description and its device tree.
+    const fn sources(self) -> &'static str {
+        match self {
+            Self::LinuxSmpBlocks => "linux-smp",
+            _ => self.name(),
+        }
+    }
+
+    /// What the hypervisor is told.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::LinuxSmpBlocks => "guest blocks",
+            _ => "guest",
         }
     }
 
@@ -63,6 +87,7 @@ impl Guest {
 /// A guest with all that it needs.
 #[derive(Debug)]
 struct Prepared {
+    guest: Guest,
     isa: Isa,
     image: PathBuf,
     files: Vec<File>,
@@ -104,7 +129,7 @@ pub(crate) fn run(options: &Options, report: &mut Report) {
 }
 
 fn suite(prepared: &Prepared) -> Result<Tally, String> {
-    let conversation = prepared.boot("guest")?;
+    let conversation = prepared.boot("")?;
     let mut tally = Tally::from(conversation.result);
     tally.passed += conversation.exchanges as u64;
     let script = prepared.script.exchanges();
@@ -117,7 +142,7 @@ fn suite(prepared: &Prepared) -> Result<Tally, String> {
 /// A page of the ramdisk leads elsewhere. The guest has to get as far as its ramdisk, and no farther,
 /// and to end by itself.
 fn negative_control(prepared: &Prepared) -> Result<(), String> {
-    let conversation = prepared.boot("guest sabotage")?;
+    let conversation = prepared.boot(" sabotage")?;
     let expected = prepared.script.before_ramdisk.len();
     match conversation.exchanges {
         _ if conversation.timed_out => conversation.result,
@@ -137,6 +162,7 @@ impl Prepared {
             return Err(format!("{} has no such guest", isa.name()));
         }
         Ok(Self {
+            guest,
             isa,
             image: isa.build(toolchain)?,
             files: files(guest, isa)?,
@@ -144,9 +170,9 @@ impl Prepared {
         })
     }
 
-    /// Boots the hypervisor with `words` and the files on its command line, and talks to the guest.
+    /// Boots the hypervisor with what the guest wants, `words` and the files on its command line, and talks to the guest.
     fn boot(&self, words: &str) -> Result<Conversation, String> {
-        let mut command_line = words.to_owned();
+        let mut command_line = self.guest.words().to_owned() + words;
         let mut loaders = Vec::new();
         let mut address = self.isa.files_at();
         for (name, path) in &self.files {

@@ -32,7 +32,7 @@ pub use granted_memory::GrantedMemory;
 pub use host_memory::HostMemory;
 pub use loaded_files::LoadedFiles;
 pub use machine::{Machine, Mode, Uart};
-pub use options::Options;
+pub use options::{Leaf, Options};
 pub use probe::{Action, Fault, Outcome, Probe, Way};
 pub use random::Random;
 pub use real_guest::{Cpus, Event, RealGuest, VirtualCpu};

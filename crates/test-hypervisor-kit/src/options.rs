@@ -1,7 +1,27 @@
 //! What to run, as the command line of the machine says.
 
+/// The largest leaf that faults of a real guest fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaf {
+    /// 4 KiB.
+    Page,
+    /// 2 MiB, where the region and the allocator permit it.
+    Block,
+}
+
+impl Leaf {
+    /// Its size in bytes.
+    #[must_use]
+    pub const fn size(self) -> u64 {
+        match self {
+            Self::Page => 4 << 10,
+            Self::Block => 2 << 20,
+        }
+    }
+}
+
 /// The words of a command line that the suite understands: `seed=7 steps=2000 probes=50 only=split
-/// sabotage`. Others are left to the hypervisor.
+/// sabotage blocks`. Others are left to the hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options<'a> {
     /// What the random sequences of the differential run follow from.
@@ -14,6 +34,8 @@ pub struct Options<'a> {
     pub only: &'a str,
     /// Damage every leaf that is made: the suite has to fail.
     pub sabotage: bool,
+    /// What faults of a real guest fill.
+    pub leaf: Leaf,
 }
 
 impl<'a> Options<'a> {
@@ -31,6 +53,7 @@ impl<'a> Options<'a> {
                 Some(("probes", value)) => options.probes = number(value).ok_or(word)?,
                 Some(("only", value)) => options.only = value,
                 None if word == "sabotage" => options.sabotage = true,
+                None if word == "blocks" => options.leaf = Leaf::Block,
                 _ => {}
             }
         }
@@ -46,6 +69,7 @@ impl Default for Options<'_> {
             probes: 50,
             only: "",
             sabotage: false,
+            leaf: Leaf::Page,
         }
     }
 }
@@ -63,12 +87,14 @@ mod tests {
 
     #[test]
     fn known_words_count_and_others_do_not() {
-        let options = Options::parse("console=ttyS0 seed=0x10 steps=3 only=uart sabotage quiet");
+        let options =
+            Options::parse("console=ttyS0 seed=0x10 steps=3 only=uart sabotage blocks quiet");
         let expected = Options {
             seed: 16,
             steps: 3,
             only: "uart",
             sabotage: true,
+            leaf: Leaf::Block,
             ..Options::default()
         };
         assert_eq!(options, Ok(expected));

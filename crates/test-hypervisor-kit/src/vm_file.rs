@@ -8,6 +8,7 @@ use nested_paging::guest_vm::{MapType, MemoryRegion, PassthroughRegion, Populati
 use nested_paging::{GuestPhysAddr, HostPhysAddr};
 use toml::de::{DeTable, DeValue};
 
+use crate::options::Leaf;
 use crate::report::Failure;
 
 /// What a hypervisor has to know of a guest to start it.
@@ -70,21 +71,24 @@ impl VmFile {
         regions.map(|&[gpa, size, ..]| (GuestPhysAddr::new(gpa), size))
     }
 
-    /// The machine that the file describes, with a table in `format`. RAM is allocated page by page
-    /// when the guest first uses it.
+    /// The machine that the file describes, with a table in `format`. RAM is allocated when the guest
+    /// first uses it, by leaves of up to the size of `leaf`.
     ///
     /// # Errors
     ///
     /// When a map type is unknown.
-    pub fn config<F>(&self, format: F) -> Result<VmConfig<'_, F>, Failure> {
+    pub fn config<F>(&self, format: F, leaf: Leaf) -> Result<VmConfig<'_, F>, Failure> {
         let mut config = VmConfig::new(self.id, &self.name, format);
+        let population = Population::OnFirstUse {
+            around: leaf.size(),
+        };
         for &[gpa, size, flags, number] in &self.memory_regions {
             let map_type = MapType::from_configuration(number)
                 .ok_or_else(|| format!("{number} is no map type"))?;
             let gpa = GuestPhysAddr::new(gpa);
             let region = MemoryRegion::new("memory_regions", gpa, size, flags, map_type);
             config.memory_regions.push(match map_type {
-                MapType::Alloc => region.with_population(Population::ON_FIRST_USE),
+                MapType::Alloc => region.with_population(population),
                 MapType::Identical | MapType::Reserved => region,
             });
         }
@@ -173,7 +177,7 @@ passthrough_devices = [["uart", 0x1000_0000, 0x1001_0000, 0x100, 10]]
     #[test]
     fn a_file_becomes_a_machine() {
         let file = VmFile::parse(TEXT).unwrap();
-        let config = file.config(()).unwrap();
+        let config = file.config((), Leaf::Page).unwrap();
         assert_eq!((config.vmid, config.name), (3, "linux"));
         assert_eq!(file.cpus, 2);
         let ram = &config.memory_regions[0];

@@ -30,12 +30,12 @@ pub(super) fn files(guest: Guest, isa: Isa) -> Result<Vec<File>, String> {
     let folder = workspace::target_directory()?.join("guests");
     let folder = folder.join(isa.name());
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
-    let name = guest.name();
+    let name = guest.sources();
     let device_tree = folder.join(format!("{name}.dtb"));
     compile(&sources.join(format!("{name}.dts")), &device_tree)?;
     let (kernel, contents) = match guest {
         Guest::Uboot => (uboot(isa)?, lines()),
-        Guest::Linux | Guest::LinuxSmp => linux(isa)?,
+        Guest::Linux | Guest::LinuxSmp | Guest::LinuxSmpBlocks => linux(isa)?,
     };
     let ramdisk = folder.join(format!("{name}-ramdisk"));
     fs::write(&ramdisk, contents).map_err(|error| failed(&ramdisk, &error))?;

@@ -23,7 +23,7 @@ impl Script {
             (Guest::Uboot, Isa::Aarch64) => UBOOT_AARCH64,
             (Guest::Uboot, _) => UBOOT_RISCV64,
             (Guest::Linux, _) => LINUX,
-            (Guest::LinuxSmp, _) => LINUX_SMP,
+            (Guest::LinuxSmp | Guest::LinuxSmpBlocks, _) => LINUX_SMP,
         }
     }
 

@@ -9,11 +9,12 @@ use alloc::format;
 use alloc::sync::Arc;
 
 use nested_paging::nested_page_table::Format;
-use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange, Vm};
+use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange, MappingFlags, Vm};
 
 use crate::damage::Damage;
 use crate::loaded_files::LoadedFiles;
 use crate::machine::Machine;
+use crate::options::Leaf;
 use crate::report::{Failure, failure};
 use crate::vm_file::VmFile;
 use crate::{ensure, println};
@@ -31,6 +32,8 @@ pub struct RealGuest<'m, M: Machine> {
     pub mode: &'static str,
     /// The files.
     pub files: LoadedFiles<'m>,
+    /// The largest leaf that a fault may fill.
+    pub leaf: Leaf,
     /// Damage the leaf of the ramdisk's first page: the guest has to notice.
     pub sabotage: bool,
 }
@@ -39,7 +42,7 @@ impl<M: Machine> RealGuest<'_, M> {
     /// Runs the guest on virtual CPUs of `cpus` until it powers itself off, and prints what came of it;
     /// whether all was well.
     ///
-    /// RAM is filled when it is first used, which has to be by leaves of 4 KiB. At the end no
+    /// RAM is filled when it is first used, which has to be by leaves of the size that was asked for. At the end no
     /// leaf of RAM may be at its own address, and all frames have to come back.
     #[must_use]
     pub fn run<C: Cpus<M::Format>>(&self, cpus: C) -> bool {
@@ -66,17 +69,17 @@ impl<M: Machine> RealGuest<'_, M> {
         }
         let frames_out = frames.frames_out();
 
-        let vm = Vm::new(file.config(format)?, self.machine.hal(&format));
+        let vm = Vm::new(file.config(format, self.leaf)?, self.machine.hal(&format));
         let vm = vm.map_err(|error| failure(format_args!("{error}")))?;
         self.load(&vm, &file)?;
         let damage = self.damage(&vm, &format, &file);
-        let running = Arc::new(Running::new(cpus, vm, format, file));
+        let running = Arc::new(Running::new(cpus, vm, format, file, self.leaf));
         let outcome = run_all(&running);
         if let Some(damage) = damage {
             damage.repair(self.machine);
         }
         let vm = running.vm();
-        let statistics = outcome?.complete(vm, format.geometry().last_guest())?;
+        let statistics = outcome?.complete(vm, format.geometry().last_guest(), self.leaf)?;
 
         drop(running);
         let lost = frames.frames_out() - frames_out;
@@ -95,7 +98,9 @@ impl<M: Machine> RealGuest<'_, M> {
     /// Copies the files into the guest's memory.
     fn load(&self, vm: &Vm<M::Format, M::Hal>, file: &VmFile) -> Result<(), Failure> {
         let load = |name, address: GuestPhysAddr| {
-            let written = vm.write_to_guest(address, self.files.get(name)?);
+            let contents = self.files.get(name)?;
+            self.fill(vm, address, contents.len() as u64)?;
+            let written = vm.write_to_guest(address, contents);
             written.map_err(|error| failure(format_args!("{name} at {address}: {error}")))
         };
         load("kernel", file.kernel_load_addr)?;
@@ -104,6 +109,25 @@ impl<M: Machine> RealGuest<'_, M> {
             Some(address) => load("ramdisk", address),
             None => Ok(()),
         }
+    }
+
+    /// Fills the blocks of `size` bytes from `address` on, as faults would: a copy fills page by page, after which no
+    /// fault could fill the rest of a block at once.
+    fn fill(
+        &self,
+        vm: &Vm<M::Format, M::Hal>,
+        address: GuestPhysAddr,
+        size: u64,
+    ) -> Result<(), Failure> {
+        let (block, start) = (self.leaf.size(), address.as_u64());
+        let first = start / block * block;
+        let blocks = (start + size - first).div_ceil(block);
+        for number in (0..blocks).filter(|_| self.leaf == Leaf::Block) {
+            let block = GuestPhysAddr::new(first + number * block);
+            let filled = vm.handle_page_fault(block, MappingFlags::WRITE);
+            filled.map_err(|error| failure(format_args!("{block}: {error}")))?;
+        }
+        Ok(())
     }
 
     fn damage(

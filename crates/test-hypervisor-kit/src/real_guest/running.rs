@@ -9,6 +9,7 @@ use spin::Mutex;
 
 use super::cpu::{Cpus, Event, VirtualCpu};
 use super::statistics::Statistics;
+use crate::options::Leaf;
 use crate::report::{Failure, failure};
 use crate::vm_file::VmFile;
 
@@ -18,6 +19,7 @@ pub(super) struct Running<F: Format, H: VmHal, C> {
     vm: Vm<F, H>,
     format: F,
     file: VmFile,
+    leaf: Leaf,
     /// A CPU is done with the guest, so all are.
     ended: AtomicBool,
     /// What became of the second CPU.
@@ -25,12 +27,13 @@ pub(super) struct Running<F: Format, H: VmHal, C> {
 }
 
 impl<F: Format, H: VmHal, C: Cpus<F>> Running<F, H, C> {
-    pub(super) const fn new(cpus: C, vm: Vm<F, H>, format: F, file: VmFile) -> Self {
+    pub(super) const fn new(cpus: C, vm: Vm<F, H>, format: F, file: VmFile, leaf: Leaf) -> Self {
         Self {
             cpus,
             vm,
             format,
             file,
+            leaf,
             ended: AtomicBool::new(false),
             second: Mutex::new(None),
         }
@@ -91,7 +94,7 @@ impl<F: Format, H: VmHal, C: Cpus<F>> Running<F, H, C> {
                 Event::Call => statistics.calls += 1,
                 Event::Interrupted => {}
                 Event::Fault { fault, pc } => {
-                    let handled = statistics.handle_fault(&self.vm, &fault);
+                    let handled = statistics.handle_fault(&self.vm, &fault, self.leaf);
                     handled.map_err(|reason| format!("{fault:x?} by pc {pc:#x}: {reason}"))?;
                 }
                 Event::PowerOff => return Ok(statistics),

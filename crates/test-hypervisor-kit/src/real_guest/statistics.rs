@@ -8,11 +8,14 @@ use nested_paging::nested_page_table::Format;
 use nested_paging::{GuestFault, GuestPhysAddr, GuestPhysRange, MappingFlags, Vm, VmHal};
 
 use crate::ensure;
+use crate::options::Leaf;
 use crate::report::{Failure, failure};
 
 /// After so many faults without one that found something to do, the guest gets nowhere: the hardware does
 /// not see what the table says.
 const IN_VAIN: u64 = 1000;
+/// A guest whose RAM is filled by large leaves needs no more of them.
+const FEW: u64 = 400;
 
 /// What happened on a CPU while a guest ran, or on all of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +40,7 @@ impl Statistics {
         &mut self,
         vm: &Vm<F, H>,
         fault: &GuestFault,
+        largest: Leaf,
     ) -> Result<(), Failure> {
         let outcome = vm.handle_page_fault(fault.address, fault.access);
         match outcome {
@@ -44,7 +48,10 @@ impl Statistics {
                 self.filled += 1;
                 self.in_vain = 0;
                 let leaf = vm.translate(fault.address);
-                let is_right = leaf.is_some_and(|leaf| leaf.guest.size() == PAGE_SIZE_4K);
+                let is_right = leaf.is_some_and(|leaf| {
+                    let size = leaf.guest.size();
+                    size == PAGE_SIZE_4K || size == largest.size()
+                });
                 ensure!(is_right, "filled with {leaf:x?}");
             }
             Ok(FaultOutcome::Spurious) => {
@@ -76,6 +83,7 @@ impl Statistics {
         self,
         vm: &Vm<F, H>,
         last: GuestPhysAddr,
+        largest: Leaf,
     ) -> Result<Self, Failure> {
         let everything = GuestPhysRange::from_start_last(GuestPhysAddr::ZERO, last);
         let everything = everything.map_err(|error| failure(format_args!("{error}")))?;
@@ -97,6 +105,8 @@ impl Statistics {
         ensure!(filled > 0, "no page was filled on demand");
         let is_idle = completed.filled_by_second == Some(0);
         ensure!(!is_idle, "the second CPU filled nothing: {completed}");
+        let are_few = largest == Leaf::Page || filled <= FEW;
+        ensure!(are_few, "more than {FEW} faults: {completed}");
         ensure!(at_own_address == 0, "RAM at its own address: {completed}");
         Ok(completed)
     }

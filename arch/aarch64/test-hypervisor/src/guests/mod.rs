@@ -21,6 +21,7 @@ pub(crate) fn run(platform: &'static Platform) -> bool {
         machine: &Aarch64::new(platform),
         mode: "ipa40",
         files,
+        leaf: options.leaf,
         sabotage: options.sabotage,
     };
     guest.run(MachineCpus)

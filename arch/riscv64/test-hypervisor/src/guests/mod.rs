@@ -21,6 +21,7 @@ pub(crate) fn run(platform: &'static Platform) -> bool {
         machine: &Riscv64::new(platform),
         mode: "sv39x4",
         files,
+        leaf: options.leaf,
         sabotage: options.sabotage,
     };
     guest.run(Harts)
