@@ -156,7 +156,7 @@ pub unsafe trait Format: Copy + Debug + Send + Sync + 'static {
     fn is_dirty(&self, bits: u64) -> bool;
 
     /// The value of the register that makes `root` the table of the address space `vmid`: hgatp,
-    /// VTTBR_EL2, or the EPTP.
+    /// VTTBR_EL2, the EPTP, or nCR3.
     fn root_register(&self, root: HostPhysAddr, vmid: u16) -> u64;
 
     /// The width of a VMID in bits. 16 where the root tags the address space (EPT): every number

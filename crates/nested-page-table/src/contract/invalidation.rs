@@ -10,9 +10,9 @@ use crate::contract::level::Level;
 /// The address space whose cached translations an invalidation concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressSpaceId {
-    /// The VMID. It has no meaning on x86, where the root tags EPT translations.
+    /// The VMID, or on AMD the ASID. It has no meaning on Intel, where the root tags the translations.
     pub vmid: u16,
-    /// The register value that selects the table: hgatp, VTTBR_EL2, or the EPTP.
+    /// The register value that selects the table: hgatp, VTTBR_EL2, the EPTP, or nCR3.
     pub root_register: u64,
 }
 
