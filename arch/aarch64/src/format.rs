@@ -50,6 +50,8 @@ pub struct Stage2 {
     writable: u64,
     /// Where an executable leaf without `USER` executes.
     execute_without_user: u64,
+    /// [`ADDRESS`], for loops over leaves: a constant of 64 bits takes a register.
+    address: u64,
 }
 
 impl Stage2 {
@@ -83,6 +85,7 @@ impl Stage2 {
             ),
             writable: choose(dirty_tracking, DIRTY_BIT_MODIFIER, WRITE),
             execute_without_user: choose(capabilities.user_execute_control(), EXECUTE_EL1_ONLY, 0),
+            address: ADDRESS,
         })
     }
 
@@ -288,7 +291,7 @@ unsafe impl Format for Stage2 {
         if bits & VALID == 0 {
             return None;
         }
-        let address = HostPhysAddr::new(bits & ADDRESS);
+        let address = HostPhysAddr::new(bits & self.address);
         let flags = Self::decode_own_flags(bits);
         Some(Leaf { address, flags })
     }

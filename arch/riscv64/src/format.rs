@@ -49,6 +49,8 @@ pub struct GStage {
     uncached: u64,
     memory_type: u64,
     leaf_reserved: u64,
+    /// All bits of a host address, for loops over leaves: a constant of 64 bits takes a register.
+    address: u64,
 }
 
 impl GStage {
@@ -90,6 +92,7 @@ impl GStage {
             uncached,
             memory_type,
             leaf_reserved,
+            address: PPN >> PPN_SHIFT << 12,
         })
     }
 
@@ -244,7 +247,7 @@ unsafe impl Format for GStage {
         if bits & VALID == 0 {
             return None;
         }
-        let address = decode_address(bits);
+        let address = HostPhysAddr::new(bits << (12 - PPN_SHIFT) & self.address);
         let select = |shift: u32, flags: MappingFlags| bits >> shift & u64::from(flags.bits());
         let flags = select(ACCESS_SHIFT, MappingFlags::ACCESS)
             | select(SOFTWARE_SHIFT, SOFTWARE_FLAGS)

@@ -189,7 +189,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     ///
     /// This and the other functions that read may run beside those that change the table through a shared reference. While
     /// another CPU [splits](Self::split) a leaf, they find nothing there for a moment, as the hardware does.
-    #[inline]
+    // A mapping of five words is not returned through memory where the caller needs two.
+    #[inline(always)]
     pub fn translate(&self, address: GuestPhysAddr) -> Option<Mapping> {
         self.tree.tables.leaf(address)
     }

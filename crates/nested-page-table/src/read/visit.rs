@@ -11,6 +11,7 @@ use crate::contract::level::Level;
 use crate::contract::mapping::Mapping;
 use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::tables::{Part, Tables};
+use crate::tree::words::Word;
 
 /// One present entry, as [`NestedPageTable::visit_entries`](crate::NestedPageTable::visit_entries) shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,12 +123,52 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 
     /// Calls `visitor` for each leaf that translates a byte of `range`.
+    ///
+    /// A loop over each row of leaves, and a walk from the root to the next: most leaves cost a load, a decoding and
+    /// nothing else.
+    #[inline]
     pub(crate) fn visit(&self, range: GuestPhysRange, mut visitor: impl FnMut(Mapping)) {
-        let _: ControlFlow<()> = self.visit_entries(range, |visited| {
-            if let Some(mapping) = visited.mapping() {
-                visitor(mapping);
+        let mut next = Some(range);
+        while let Some(rest) = next {
+            let start = rest.start();
+            let found = self.walk_to_entries(start, |level, entries| Some((level, entries)));
+            // Nothing is left within the input width.
+            let Some((level, entries)) = found else {
+                return;
+            };
+            next = self.visit_row(level, entries, rest, &mut visitor);
+        }
+    }
+
+    /// Calls `visitor` for the leaves at the beginning of `entries`, which are of `level` and translate the beginning of
+    /// `range`, up to the first that points to a table. Returns the part of `range` from that table on, or from the end of
+    /// `entries` on.
+    #[inline(always)]
+    fn visit_row(
+        &self,
+        level: Level,
+        entries: &[Word],
+        range: GuestPhysRange,
+        visitor: &mut impl FnMut(Mapping),
+    ) -> Option<GuestPhysRange> {
+        let mut block = GuestPhysRange::block_at(range.start(), level.shift());
+        for entry in entries {
+            let bits = entry.load_acquire();
+            if level != Level::PAGE_4K && matches!(self.find(level, bits), Found::Table(_)) {
+                break;
             }
-            ControlFlow::Continue(())
-        });
+            if let Some(leaf) = self.format.decode_own_leaf(level, bits) {
+                visitor(Mapping {
+                    guest: block,
+                    host: leaf.address,
+                    flags: leaf.flags,
+                    level,
+                });
+            }
+            let start = block.end().filter(|start| *start <= range.last())?;
+            block = GuestPhysRange::block_at(start, level.shift());
+        }
+        // The table that was met, or what comes after the last entry.
+        GuestPhysRange::from_start_last(block.start().max(range.start()), range.last()).ok()
     }
 }

@@ -169,7 +169,10 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         macro_rules! rung {
             ($level:ident, $below:ident) => {
                 if Level::$level <= root {
-                    match self.decode(Level::$level, entries.first()?) {
+                    match self
+                        .format
+                        .decode_own(Level::$level, entries.first()?.load_acquire())
+                    {
                         Entry::Table(table) => {
                             entries = self.entries_in_frame_from(table, Level::$below, address);
                         }
@@ -341,7 +344,7 @@ impl<F: Format, H: TableHost> Tables<F, H> {
     }
 
     /// The leaf that translates `address`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leaf(&self, address: GuestPhysAddr) -> Option<Mapping> {
         let root = self.geometry().root_level();
         let first = match root {

@@ -226,6 +226,17 @@ impl<F: Format> Table for NestedPageTable<F, &'static SimulatedHost> {
                 mappings.push(mapping);
             },
         );
+        // A range that has one byte of each of two neighbours.
+        for pair in mappings.windows(2).take(8) {
+            let [first, second] = pair else { continue };
+            let (start, last) = (first.guest.last(), second.guest.start());
+            let mut shown = Vec::new();
+            self.visit(
+                GuestPhysRange::from_start_last(start, last).unwrap(),
+                |mapping| shown.push(mapping),
+            );
+            assert_eq!(shown, pair);
+        }
         mappings
     }
 
