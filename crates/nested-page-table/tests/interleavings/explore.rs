@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::architectures::{AARCH64, EPT, RISCV};
+use crate::architectures::{AARCH64, EPT, NPT, RISCV};
 use crate::run::{Scenario, run};
 use crate::turns::{Choice, Chooser};
 use crate::variant::Variant;
@@ -11,19 +11,21 @@ use crate::variant::Variant;
 pub(crate) type Machine = (&'static str, u8);
 
 /// With and without: tracking by the hardware, a local fence after a fill, an absent word other than 0.
-pub(crate) const MACHINES: [Machine; 6] = [
+pub(crate) const MACHINES: [Machine; 7] = [
     ("sv39x4", 0),
     ("sv39x4", 2),
     ("ipa40", 0),
     ("ipa40", 2),
     ("ept4", 0),
     ("ept4", 2),
+    ("npt4", 0),
 ];
 
 fn variant((mode, number): Machine) -> Variant {
     match mode {
         "sv39x4" => RISCV(mode, number),
         "ept4" => EPT(mode, number),
+        "npt4" => NPT(mode, number),
         _ => AARCH64(mode, number),
     }
 }

@@ -20,6 +20,7 @@
 )]
 
 #[path = "../conformance/architectures.rs"]
+#[expect(dead_code, reason = "the conformance test uses more of it")]
 mod architectures;
 mod explore;
 mod judge;
