@@ -1,10 +1,11 @@
 //! Putting a leaf into an absent entry.
 
-use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange};
+use guest_addr::{GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
 
 use crate::contract::entry::Leaf;
 use crate::contract::format::Format;
+use crate::contract::geometry::Geometry;
 use crate::contract::host::TableHost;
 use crate::contract::level::Level;
 use crate::contract::live_error::FillError;
@@ -50,8 +51,10 @@ impl NewLeaf {
     ) -> Result<Self, FillError> {
         let geometry = tables.geometry();
         let (size, bits) = (guest.size(), geometry.output_bits());
-        let mut levels = geometry.largest_leaf().up_to();
-        let level = levels.find(|&level| geometry.entry_size(level) == size);
+        let level = match size {
+            PAGE_SIZE_4K => Some(Level::PAGE_4K),
+            _ => huge_level(geometry, size),
+        };
         let is_aligned = |address: u64| address & size.wrapping_sub(1) == 0;
         let Some(level) =
             level.filter(|_| is_aligned(guest.start().as_u64()) && is_aligned(host.as_u64()))
@@ -81,9 +84,30 @@ impl NewLeaf {
 
     /// Puts the leaf where it belongs, if nothing is there.
     ///
+    /// Most fills find their table there and their entry absent. They take no frame, and have nothing to give back.
+    #[inline]
+    fn fill<F: Format, H: TableHost>(
+        &self,
+        tables: &Tables<F, H>,
+    ) -> Result<FillOutcome, FillError> {
+        if let Some(place) = tables.place(self.guest.start(), self.level)
+            && place.level == self.level
+            && place.bits == tables.format.absent()
+            && place.entry.compare_exchange(place.bits, self.word) == Exchange::Done
+        {
+            tables.format.publish();
+            return Ok(FillOutcome::Filled(self.due(tables, &place)));
+        }
+        self.fill_in_any_case(tables)
+    }
+
+    /// [`fill`](Self::fill), whatever is there.
+    ///
     /// A lost exchange means that the entry is no longer absent, and it never becomes absent again under a shared
     /// reference. So the walk ends deeper, or otherwise, the next time: each level is lost at most once.
-    fn fill<F: Format, H: TableHost>(
+    #[cold]
+    #[inline(never)]
+    fn fill_in_any_case<F: Format, H: TableHost>(
         &self,
         tables: &Tables<F, H>,
     ) -> Result<FillOutcome, FillError> {
@@ -141,4 +165,11 @@ impl NewLeaf {
             false => Due::Nothing,
         }
     }
+}
+
+/// The level of the leaves of `size` bytes above the pages, if the hardware has such.
+#[inline(never)]
+fn huge_level(geometry: &Geometry, size: u64) -> Option<Level> {
+    let mut levels = geometry.largest_leaf().up_to();
+    levels.find(|&level| geometry.entry_size(level) == size)
 }
