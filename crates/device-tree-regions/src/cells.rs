@@ -55,6 +55,11 @@ pub(crate) fn address(field: &[u8]) -> Option<BusAddress> {
     }
 }
 
+/// The one cell of a value.
+pub(crate) fn read_u32(value: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(value.try_into().ok()?))
+}
+
 /// The value of `#address-cells` or `#size-cells`. A count that does not fit becomes the largest
 /// that does: no property is long enough for either.
 pub(crate) fn read_count(value: &[u8]) -> Option<u16> {

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod cells;
+mod dependency;
 mod error;
 mod header;
 mod path;
@@ -19,6 +20,7 @@ mod visit;
 mod walk;
 
 pub use architecture::Architecture;
+pub use dependency::{Dependency, DependencyKind, Named};
 pub use error::{Block, DeviceTreeError, StructureFault};
 pub use path::NodePath;
 pub use region::{

@@ -1,6 +1,7 @@
 //! The properties that decide what a node contributes.
 
 use crate::cells::{self, Cells};
+use crate::dependency::DependencyKind;
 use crate::region::{IgnoredReason, Property};
 use crate::token::{Token, Tokens};
 
@@ -15,6 +16,7 @@ pub(crate) struct Properties<'a> {
     pub(crate) reg: Option<&'a [u8]>,
     pub(crate) assigned_addresses: Option<&'a [u8]>,
     pub(crate) ranges: Option<&'a [u8]>,
+    pub(crate) interrupt_parent: Option<&'a [u8]>,
 }
 
 impl<'a> Properties<'a> {
@@ -29,6 +31,7 @@ impl<'a> Properties<'a> {
             reg: None,
             assigned_addresses: None,
             ranges: None,
+            interrupt_parent: None,
         };
         let mut ahead = *tokens;
         while let Ok(token) = ahead.read() {
@@ -52,6 +55,9 @@ impl<'a> Properties<'a> {
             (Property::AssignedAddresses, &mut self.assigned_addresses),
             (Property::Ranges, &mut self.ranges),
         ];
+        if has_name(name, DependencyKind::InterruptParent.property()) {
+            self.interrupt_parent.get_or_insert(value);
+        }
         for (property, slot) in slots {
             if has_name(name, property.name()) {
                 slot.get_or_insert(value);

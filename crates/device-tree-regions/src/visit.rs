@@ -139,10 +139,6 @@ struct Device<'w> {
 }
 
 impl<'w> Device<'w> {
-    fn is_passed(&self) -> bool {
-        self.node.is_selected && !self.node.is_excluded && self.node.is_enabled
-    }
-
     /// Whether the node, or the way through it, matters to something that is passed through.
     fn is_on_the_way(&self) -> bool {
         let parent_is_enabled = self.above.last().is_none_or(|parent| parent.is_enabled);
@@ -208,7 +204,7 @@ impl<'w> Device<'w> {
         if !self.node.cells.hold_bus_address() || !parent.cells.hold_bus_address() {
             return;
         }
-        let contributes = self.is_passed() && self.node.contributes_windows(parent);
+        let contributes = self.node.is_passed() && self.node.contributes_windows(parent);
         let windows = translate::windows(ranges, self.node.cells, parent.cells);
         for (index, window) in windows.enumerate() {
             let far_side = window.parent_side();

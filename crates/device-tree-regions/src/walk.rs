@@ -1,6 +1,7 @@
 //! One pass over the nodes, with what each inherits from those above it.
 
 use crate::cells::{self, Cells};
+use crate::dependency::is_phandle;
 use crate::header::Blocks;
 use crate::path::NodePath;
 use crate::properties::Properties;
@@ -31,6 +32,8 @@ pub(crate) struct Level<'a> {
     pub(crate) is_excluded: bool,
     /// A passed path leads through the node to one below it.
     pub(crate) is_on_the_way: bool,
+    /// Where the interrupts of the node go, as the node or the nearest above it says.
+    pub(crate) interrupt_parent: Option<u32>,
 }
 
 impl<'a> Level<'a> {
@@ -47,6 +50,7 @@ impl<'a> Level<'a> {
         is_selected: false,
         is_excluded: false,
         is_on_the_way: true,
+        interrupt_parent: None,
     };
 
     fn new(parent: &Self, depth: usize, name: &'a [u8], properties: &Properties<'a>) -> Self {
@@ -70,11 +74,21 @@ impl<'a> Level<'a> {
             is_selected: parent.is_selected,
             is_excluded: parent.is_excluded,
             is_on_the_way: false,
+            interrupt_parent: properties
+                .interrupt_parent
+                .and_then(cells::read_u32)
+                .filter(|&number| is_phandle(number))
+                .or(parent.interrupt_parent),
         }
     }
 }
 
 impl Level<'_> {
+    /// Whether the node is passed through, if it is a device.
+    pub(crate) fn is_passed(&self) -> bool {
+        self.is_selected && !self.is_excluded && self.is_enabled
+    }
+
     /// Whether the windows of the node, a child of `parent`, are regions of its own: those of a PCI host
     /// bridge, and of every bus whose addresses have three cells.
     pub(crate) fn contributes_windows(&self, parent: &Self) -> bool {

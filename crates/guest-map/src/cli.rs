@@ -35,6 +35,10 @@ pub(crate) enum Command {
         /// How to print the plan
         #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
         format: OutputFormat,
+        /// Also tell what passed-through devices need besides: reserved memory, IOMMUs, clocks,
+        /// resets, an interrupt controller (table and json)
+        #[arg(long)]
+        explain_dependencies: bool,
     },
     /// Build the page tables of all configurations and compare them with the plans and each other
     Check {

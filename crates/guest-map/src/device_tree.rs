@@ -8,6 +8,7 @@ use guest_addr::HostPhysRange;
 use crate::architecture::Architecture;
 use crate::capabilities::Capabilities;
 use crate::config::{Config, List, PathRow};
+use crate::dependencies::{Needed, needed};
 use crate::idle::IdleCause;
 use crate::near::near_paths;
 use crate::problem::Fault;
@@ -41,6 +42,8 @@ pub(crate) struct Findings {
     pub(crate) excluded: Vec<(String, HostPhysRange)>,
     /// For each of [`Config::passed`]: why it contributes nothing, if it does not.
     pub(crate) causes: Vec<Option<IdleCause>>,
+    /// What the devices need besides, in the tree's order.
+    pub(crate) needed: Vec<Needed>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -122,6 +125,7 @@ impl Findings {
             }
         });
         findings.regions.sort_by_key(|region| region.row);
+        findings.needed = needed(tree, selection);
         tree.visit_excluded_regions(selection, |region| {
             let found = (region.node.to_string(), region.range);
             findings.excluded.push(found);

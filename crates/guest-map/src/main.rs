@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod config;
 mod decode;
+mod dependencies;
 mod describe;
 mod device_tree;
 mod diff;
@@ -42,6 +43,7 @@ use guest_addr::GuestPhysAddr;
 use crate::check::Checked;
 use crate::cli::{Cli, Command, Options, OutputFormat, TextFormat};
 use crate::decode::{Decoded, Given, Tables};
+use crate::dependencies::Dependencies;
 use crate::diff::Difference;
 use crate::dump::Dump;
 use crate::explain::{Explanation, Reached};
@@ -77,8 +79,10 @@ fn run(command: &Command, output: &mut impl Write) -> Result<(), Failure> {
             configs,
             options,
             format,
+            explain_dependencies,
         } => with_machines(configs, options, |machines| {
-            plan(machines, options, *format, output)
+            let dependencies = Dependencies::of_flag(*explain_dependencies);
+            plan(machines, options, *format, dependencies, output)
         }),
         Command::Check {
             configs,
@@ -154,6 +158,7 @@ fn plan(
     machines: &[Machine<'_>],
     options: &Options,
     format: OutputFormat,
+    dependencies: Dependencies,
     output: &mut impl Write,
 ) -> Result<(), Failure> {
     match (format, machines) {
@@ -162,17 +167,18 @@ fn plan(
                 if position > 0 {
                     writeln!(output, "\n")?;
                 }
-                report::table::write(&machine.planned, options, output)?;
+                report::table::write(&machine.planned, options, dependencies, output)?;
             }
             Ok(())
         }
         (OutputFormat::Json, [machine]) => {
-            report::json::write_document(&report::json::plan(&machine.planned), output)
+            let plan = report::json::plan(&machine.planned, dependencies);
+            report::json::write_document(&plan, output)
         }
         (OutputFormat::Json, _) => {
             let plans = || {
                 let planned = machines.iter().map(|machine| &machine.planned);
-                planned.map(report::json::plan)
+                planned.map(|planned| report::json::plan(planned, dependencies))
             };
             report::json::write_document(&report::json::Sequence(plans), output)
         }

@@ -7,6 +7,7 @@ use region_planner::{LeafCounts, Mapping, Plan, Region, RegionKind};
 use crate::architecture::{Architecture, Hardware, Mode};
 use crate::capabilities::Capabilities;
 use crate::config::{Config, Place};
+use crate::dependencies::{Needed, Supplied, missing_memory, supplied};
 use crate::describe::{Entry, describe};
 use crate::device_tree::Findings;
 use crate::excluded::reachable_excluded;
@@ -79,6 +80,8 @@ pub(crate) struct Planned<'r, 'a> {
     places: &'r [Place],
     /// The emulated devices that are I/O ports.
     pub(crate) ports: &'r [PortDevice<'a>],
+    /// What the devices need besides their regions, in the device tree's order.
+    pub(crate) dependencies: Vec<(Needed, Supplied)>,
     /// The warnings that are not the planner's.
     notes: Vec<Warning>,
 }
@@ -139,6 +142,7 @@ impl<'r, 'a> Planned<'r, 'a> {
         notes.extend(over);
         notes.extend(findings.warnings.iter().cloned());
         notes.extend(idle_paths(config, findings, &plan));
+        notes.extend(missing_memory(&findings.needed, &plan));
         notes.extend(reachable_excluded(findings, &plan));
         notes.extend(config.warnings.iter().cloned());
         Ok(Self {
@@ -146,6 +150,7 @@ impl<'r, 'a> Planned<'r, 'a> {
             mode,
             hardware,
             cost: TableCost::of(&plan, hardware.geometry()),
+            dependencies: supplied(&findings.needed, &plan),
             plan,
             places,
             ports,

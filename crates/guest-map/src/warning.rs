@@ -21,6 +21,8 @@ pub(crate) enum Code {
     DeviceTreeEntryClipped,
     /// A path gives the guest nothing.
     NothingPassedThrough,
+    /// A device needs reserved memory that the machine does not have.
+    DependencyNotPassed,
     /// RAM lies over memory that the host's device tree reserves.
     OverReservedMemory,
     /// RAM lies over the registers of an enabled device.
@@ -34,7 +36,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::PageExposure,
         Self::HostAlias,
         Self::RegionRounded,
@@ -43,6 +45,7 @@ impl Code {
         Self::DeviceTreeEntryIgnored,
         Self::DeviceTreeEntryClipped,
         Self::NothingPassedThrough,
+        Self::DependencyNotPassed,
         Self::OverReservedMemory,
         Self::RamOverDevice,
         Self::VirtualDeviceUnplaced,
@@ -69,6 +72,7 @@ impl Code {
             Self::DeviceTreeEntryIgnored => "device-tree-entry-ignored",
             Self::DeviceTreeEntryClipped => "device-tree-entry-clipped",
             Self::NothingPassedThrough => "nothing-passed-through",
+            Self::DependencyNotPassed => "dependency-not-passed",
             Self::OverReservedMemory => "over-reserved-memory",
             Self::RamOverDevice => "ram-over-device",
             Self::VirtualDeviceUnplaced => "virtual-device-unplaced",
@@ -102,6 +106,11 @@ impl Code {
             Self::NothingPassedThrough => {
                 "A path puts no byte into the map: it is disabled or excluded, has no address that \
                  translates, or lies under RAM or an emulated device."
+            }
+            Self::DependencyNotPassed => {
+                "A passed-through device names reserved memory (memory-region) that the VM does not \
+                 reach, or that has no address. plan --explain-dependencies lists it with IOMMUs, \
+                 clocks, resets and interrupt controllers."
             }
             Self::OverReservedMemory => {
                 "RAM of kind identical or reserved lies over memory of /reserved-memory."

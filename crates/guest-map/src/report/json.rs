@@ -7,12 +7,16 @@ use mapping_flags::MappingFlags;
 use region_planner::Mapping;
 use serde::{Serialize, Serializer};
 
+use crate::dependencies::{Dependencies, Needed, Supplied};
 use crate::plan::{Planned, unique_sources};
 use crate::problem::Failure;
 use crate::warning::Warning;
 
 /// A plan, region by region.
-pub(crate) fn plan<'p>(planned: &'p Planned<'p, '_>) -> impl Serialize + use<'p> {
+pub(crate) fn plan<'p>(
+    planned: &'p Planned<'p, '_>,
+    dependencies: Dependencies,
+) -> impl Serialize + use<'p> {
     Document {
         vm: Vm::of(planned),
         arch: planned.mode.architecture().to_string(),
@@ -20,7 +24,32 @@ pub(crate) fn plan<'p>(planned: &'p Planned<'p, '_>) -> impl Serialize + use<'p>
         regions: Sequence(|| planned.plan.mappings().map(Region)),
         warnings: Sequence(|| planned.warnings().map(WarningObject)),
         tables: Tables::of(planned),
+        dependencies: match dependencies {
+            Dependencies::Omitted => None,
+            Dependencies::Explained => {
+                Some(Sequence(|| planned.dependencies.iter().map(dependency)))
+            }
+        },
     }
+}
+
+fn dependency<'p>(needed: &'p (Needed, Supplied)) -> impl Serialize + use<'p> {
+    let (needed, supplied) = needed;
+    DependencyObject {
+        device: &needed.device,
+        property: needed.kind.property(),
+        target: &needed.target,
+        supplied: supplied.name(),
+    }
+}
+
+/// What a device needs.
+#[derive(Serialize)]
+struct DependencyObject<'p> {
+    device: &'p str,
+    property: &'static str,
+    target: &'p str,
+    supplied: &'static str,
 }
 
 /// Writes any answer as one JSON document.
@@ -35,13 +64,15 @@ pub(crate) fn write_document(
 }
 
 #[derive(Serialize)]
-struct Document<'p, R: Serialize, W: Serialize> {
+struct Document<'p, R: Serialize, W: Serialize, D: Serialize> {
     vm: Vm<'p>,
     arch: String,
     mode: String,
     regions: R,
     warnings: W,
     tables: Tables,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependencies: Option<D>,
 }
 
 /// Which machine an answer is about.

@@ -11,6 +11,7 @@ use super::size::size;
 use super::words::count;
 use super::wrap::{INDENT, Paragraph};
 use crate::cli::{Listing, Options};
+use crate::dependencies::{Dependencies, Needed, Supplied};
 use crate::plan::{Planned, unique_sources};
 use crate::printable::printable;
 use crate::warning::{Code, Warning};
@@ -19,6 +20,7 @@ use crate::warning::{Code, Warning};
 pub(crate) fn write(
     planned: &Planned<'_, '_>,
     options: &Options,
+    dependencies: Dependencies,
     output: &mut impl Write,
 ) -> io::Result<()> {
     write_head(planned, output)?;
@@ -49,6 +51,9 @@ pub(crate) fn write(
     write_emulated(planned, digits, output)?;
     write_ports(planned, output)?;
     write_virtual(planned, output)?;
+    if dependencies == Dependencies::Explained {
+        write_dependencies(&planned.dependencies, output)?;
+    }
     write_cost(planned, output)?;
     write_warnings(planned.warnings(), options, output)
 }
@@ -224,6 +229,34 @@ pub(crate) fn write_warnings(
             );
             write_warning(separator, code, &more, output)?;
             summed_up.push(code);
+        }
+    }
+    Ok(())
+}
+
+/// Device by device.
+fn write_dependencies(
+    dependencies: &[(Needed, Supplied)],
+    output: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(output, "\nwhat passed-through devices need besides")?;
+    if dependencies.is_empty() {
+        writeln!(output, "{INDENT}nothing")?;
+    }
+    let of_one_device =
+        |(one, _): &(Needed, _), (other, _): &(Needed, _)| one.device == other.device;
+    for needed in dependencies.chunk_by(of_one_device) {
+        if let Some((first, _)) = needed.first() {
+            let mut paragraph = Paragraph::new(output, " ")?;
+            paragraph.add("", &first.device)?;
+            paragraph.end()?;
+        }
+        for (needed, supplied) in needed {
+            let property = needed.kind.property();
+            let mut paragraph = Paragraph::new(output, &format!("{INDENT}{property:16}"))?;
+            paragraph.add("", &needed.target)?;
+            paragraph.add(":", supplied.words())?;
+            paragraph.end()?;
         }
     }
     Ok(())
