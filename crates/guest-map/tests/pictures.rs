@@ -6,7 +6,7 @@ mod common;
 
 use std::fmt::Write;
 
-use common::{config, run};
+use common::{config, example, guest_map, run};
 use roxmltree::{Document, Node};
 
 /// Names that would be markup, or act on what follows them.
@@ -188,4 +188,34 @@ fn the_size_of_a_picture_has_a_bound() {
         "aarch64",
     );
     assert!(svg.len() < 1_000_000, "{} bytes", svg.len());
+}
+
+/// The limit is one of address space, which is more than the memory that is used.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hundred_thousand_devices_take_less_than_200_mb() {
+    let folder = common::Folder::new();
+    let memory = "[0x8000_0000, 0x4000_0000, 7, 1]";
+    let file = folder.file("vm.toml", config(memory, &devices(100_000)));
+    for format in ["table", "json", "svg", "html"] {
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 200000 && exec \"$@\"", "sh"])
+            .args([env!("CARGO_BIN_EXE_guest-map"), "plan", &file])
+            .args(["--arch", "aarch64", "--format", format])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{format}: {errors}");
+        assert!(output.stdout.len() > 100_000, "{format}");
+    }
+}
+
+/// `guest-map plan examples/qemu-virt-riscv64.toml --arch riscv64 --format svg` makes it anew.
+#[test]
+fn the_manual_shows_the_picture_of_an_example() {
+    let file = example("qemu-virt-riscv64.toml");
+    let arguments = ["plan", &file, "--arch", "riscv64", "--format", "svg"];
+    let expected = include_str!("../examples/qemu-virt-riscv64.svg");
+    assert_eq!(guest_map(&arguments).accepted(), expected);
+    assert!(include_str!("../README.md").contains("(examples/qemu-virt-riscv64.svg)"));
 }

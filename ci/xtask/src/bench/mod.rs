@@ -4,6 +4,7 @@ mod envelope;
 pub(crate) mod guard;
 mod program;
 mod size;
+mod tool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,9 @@ pub(crate) struct Options {
     /// Measure the code of the least consumer of each library instead, on bare metal
     #[arg(long, conflicts_with = "json")]
     size: bool,
+    /// Time guest-map on a hundred thousand devices instead
+    #[arg(long, conflicts_with = "json")]
+    tool: bool,
     /// Compare instruction counts with the committed baseline instead
     #[arg(long, conflicts_with = "json")]
     guard: bool,
@@ -77,8 +81,13 @@ impl Options {
     }
 
     /// Everything that can be done, and whether it is asked for: the times, if nothing else is.
-    fn steps(&self) -> [(bool, &'static str, Step<'_>); 6] {
-        let others = self.envelope || self.count || self.size || self.guard || self.update_baseline;
+    fn steps(&self) -> [(bool, &'static str, Step<'_>); 7] {
+        let others = self.envelope
+            || self.count
+            || self.size
+            || self.tool
+            || self.guard
+            || self.update_baseline;
         [
             (!others, "times", Box::new(|| time(self))),
             (self.envelope, "envelope", Box::new(|| envelope::run(self))),
@@ -88,6 +97,7 @@ impl Options {
                 "code size",
                 Box::new(|| size::run(self.toolchain)),
             ),
+            (self.tool, "guest-map", Box::new(tool::run)),
             (self.guard, "instructions", Box::new(guard::run)),
             (self.update_baseline, "baseline", Box::new(guard::update)),
         ]
