@@ -16,7 +16,9 @@ mod tree;
 
 pub use change::edit::Edit;
 pub use contract::entry::{Entry, Leaf};
-pub use contract::error::{MapError, NewTableError, ProtectError, UnmapError, Unsettled};
+pub use contract::error::{
+    MapError, NewTableError, ProtectError, SetVmidError, UnmapError, Unsettled,
+};
 pub use contract::format::{Format, UpdateRules};
 pub use contract::frames::HostFrames;
 pub use contract::geometry::{Geometry, GeometryError};

@@ -1,7 +1,7 @@
 //! A nested page table and everything that only reads it.
 #![expect(
     unsafe_code,
-    reason = "clears a new root, or gives it back where it cannot be used, and the whole tree"
+    reason = "clears a new root, or gives it back where it cannot be used, and the whole tree; a change of the VMID"
 )]
 
 use core::fmt;
@@ -11,7 +11,7 @@ use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
 use crate::change::edit::Edit;
-use crate::contract::error::{MapError, NewTableError, ProtectError, UnmapError};
+use crate::contract::error::{MapError, NewTableError, ProtectError, SetVmidError, UnmapError};
 use crate::contract::format::Format;
 use crate::contract::frames::HostFrames;
 use crate::contract::geometry::Geometry;
@@ -57,7 +57,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     ///   the output width; it was given back.
     pub fn new(format: F, vmid: u16, host: H) -> Result<Self, NewTableError> {
         let bits = format.vmid_bits();
-        if bits < 16 && vmid >> bits != 0 {
+        if is_too_wide(vmid, bits) {
             return Err(NewTableError::VmidTooWide { vmid, bits });
         }
         let root = new_root(&format, host.frames())?;
@@ -118,6 +118,37 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     #[inline]
     pub fn leaf_policy(&self) -> LeafPolicy {
         self.tree.tables.policy
+    }
+
+    /// Gives the table another VMID, such as a new generation's. The pending invalidation is carried out first. Tables and
+    /// mappings stay; [`space`](Self::space) says what register value selects them from now on.
+    ///
+    /// # Safety
+    ///
+    /// - No CPU is inside the guest, or enters it again with the old register value, until this table is dropped. Later
+    ///   invalidations name the new VMID only.
+    /// - No CPU has translations of the new VMID.
+    ///
+    /// The old VMID's translations stay cached. Invalidate them before somebody else gets it.
+    ///
+    /// # Errors
+    ///
+    /// The VMID is what it was.
+    ///
+    /// - [`SetVmidError::TooWide`]: the hardware's VMID field is narrower than `vmid`.
+    /// - [`SetVmidError::NotInvalidated`]: the pending invalidation failed.
+    pub unsafe fn set_vmid(&mut self, vmid: u16) -> Result<(), SetVmidError> {
+        let bits = self.format().vmid_bits();
+        if is_too_wide(vmid, bits) {
+            return Err(SetVmidError::TooWide { vmid, bits });
+        }
+        self.tree.flush().map_err(SetVmidError::NotInvalidated)?;
+        let root_register = self.format().root_register(self.root(), vmid);
+        self.tree.gather.set_space(AddressSpaceId {
+            vmid,
+            root_register,
+        });
+        Ok(())
     }
 
     /// Begins an edit: any number of changes, whose invalidation is gathered until it is finished or
@@ -337,6 +368,11 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     pub fn statistics(&self) -> Statistics {
         self.tree.tables.statistics()
     }
+}
+
+/// Whether `vmid` does not fit in `bits` bits.
+const fn is_too_wide(vmid: u16, bits: u32) -> bool {
+    bits < 16 && vmid >> bits != 0
 }
 
 /// Takes a root from `frames` and clears it.

@@ -16,7 +16,8 @@ use std::ptr::NonNull;
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags as F;
 use nested_page_table::{
-    Format, HostFrames, Invalidation, InvalidationFailed, NestedPageTable, TableHost,
+    Format, HostFrames, Invalidation, InvalidationFailed, LeafPolicy, Level, MapError,
+    NestedPageTable, TableHost,
 };
 use nested_paging_aarch64 as aarch64;
 use nested_paging_x86_64 as x86_64;
@@ -151,6 +152,7 @@ fn operate<M: Format>(format: M) {
     table
         .map(range(BLOCK, BLOCK), memory, F::READ_WRITE)
         .unwrap();
+    cap_leaves_of_one_call(&mut table, memory);
     let far = (1..40).map(|number| range(number << 30, PAGE));
     let mapped = far
         .map(|page| table.map(page, memory, F::READ))
@@ -163,6 +165,39 @@ fn operate<M: Format>(format: M) {
     edit.finish().unwrap();
     assert_eq!(at(&table, BLOCK + PAGE), Some(PAGE));
     assert!(table.statistics().table_frames > 2);
+}
+
+/// Pages by the wish of one call, and a block again by the next.
+fn cap_leaves_of_one_call<M: Format>(table: &mut NestedPageTable<M, Host>, memory: HostPhysAddr) {
+    let policy = table.leaf_policy();
+    let pages = LeafPolicy::up_to(Level::PAGE_4K);
+    let mut edit = table.edit();
+    edit.map_with(range(4 * BLOCK, BLOCK), memory, F::READ, pages)
+        .unwrap();
+    let taken = edit.map_with(range(4 * BLOCK, BLOCK), memory, F::READ, pages);
+    assert!(matches!(taken, Err(MapError::Conflict { .. })), "{taken:?}");
+    edit.map(range(5 * BLOCK, BLOCK), memory, F::READ).unwrap();
+    edit.finish().unwrap();
+    assert_eq!(table.leaf_policy(), policy);
+    let mut levels = Vec::new();
+    let both = range(4 * BLOCK, 2 * BLOCK);
+    table
+        .unmap_reporting(both, |leaf| levels.push(leaf.level()))
+        .unwrap();
+    assert_eq!(
+        levels
+            .iter()
+            .filter(|level| **level == Level::PAGE_4K)
+            .count(),
+        512
+    );
+    assert_eq!(
+        levels
+            .iter()
+            .filter(|level| **level == Level::BLOCK_2M)
+            .count(),
+        1
+    );
 }
 
 #[test]

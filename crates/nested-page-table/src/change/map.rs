@@ -14,6 +14,7 @@ use crate::contract::format::Format;
 use crate::contract::host::TableHost;
 use crate::contract::invalidation::{Change, InvalidatedRange};
 use crate::contract::level::Level;
+use crate::contract::policy::LeafPolicy;
 use crate::settle::gather::Gather;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::settle::release;
@@ -58,6 +59,45 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
                 return self.tree.map_range(guest, host, flags);
             }
         }
+    }
+}
+
+impl<F: Format, H: TableHost> Edit<'_, F, H> {
+    /// [`map`](Self::map) with leaves of at most what `policy` says too, for this call: for instance in pages where the range will
+    /// be watched or moved page by page.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`map`](Self::map).
+    pub fn map_with(
+        &mut self,
+        guest: GuestPhysRange,
+        host: HostPhysAddr,
+        flags: MappingFlags,
+        policy: LeafPolicy,
+    ) -> Result<(), MapError> {
+        let capped = Capped::new(self.tree, policy);
+        capped.tree.map_range(guest, host, flags)
+    }
+}
+
+/// A tree whose leaf policy is stricter until this is dropped, also where the host unwinds.
+struct Capped<'t, F: Format, H: TableHost> {
+    tree: &'t mut GatheringTree<F, H>,
+    before: LeafPolicy,
+}
+
+impl<'t, F: Format, H: TableHost> Capped<'t, F, H> {
+    fn new(tree: &'t mut GatheringTree<F, H>, policy: LeafPolicy) -> Self {
+        let before = tree.tables.policy;
+        tree.tables.policy = before.intersect(policy);
+        Self { tree, before }
+    }
+}
+
+impl<F: Format, H: TableHost> Drop for Capped<'_, F, H> {
+    fn drop(&mut self) {
+        self.tree.tables.policy = self.before;
     }
 }
 

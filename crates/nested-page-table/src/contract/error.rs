@@ -31,6 +31,21 @@ pub enum NewTableError {
     },
 }
 
+/// Why a table kept its VMID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SetVmidError {
+    /// The VMID does not fit the hardware's VMID field.
+    TooWide {
+        /// The VMID that was given.
+        vmid: u16,
+        /// The width of the field in bits.
+        bits: u32,
+    },
+    /// What was pending under the old VMID could not be invalidated. It stays pending.
+    NotInvalidated(InvalidationFailed),
+}
+
 /// Why nothing was mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -182,6 +197,18 @@ impl fmt::Display for Unsettled {
     }
 }
 
+impl fmt::Display for SetVmidError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooWide { vmid, bits } => {
+                let (vmid, bits) = (*vmid, *bits);
+                NewTableError::VmidTooWide { vmid, bits }.fmt(f)
+            }
+            Self::NotInvalidated(failed) => write!(f, "an earlier change is pending: {failed}"),
+        }
+    }
+}
+
 impl fmt::Display for NewTableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -295,6 +322,7 @@ fn out_of_memory(f: &mut fmt::Formatter<'_>, frames: u64) -> fmt::Result {
 
 impl core::error::Error for Unsettled {}
 impl core::error::Error for NewTableError {}
+impl core::error::Error for SetVmidError {}
 impl core::error::Error for MapError {}
 impl core::error::Error for UnmapError {}
 impl core::error::Error for ProtectError {}

@@ -153,6 +153,11 @@ impl Invalidation {
         }
     }
 
+    /// Concerns another address space from now on.
+    pub(crate) fn set_space(&mut self, space: AddressSpaceId) {
+        self.space = space;
+    }
+
     /// Puts `range` in the place of the only range.
     #[inline]
     pub(crate) fn replace_range(&mut self, range: InvalidatedRange) {

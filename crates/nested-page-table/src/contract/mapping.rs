@@ -64,3 +64,14 @@ pub struct UnmappedLeaf {
     /// Whether the hardware had marked it as written to. Without tracking: whether it was writable.
     pub dirty: bool,
 }
+
+impl UnmappedLeaf {
+    /// The level of the leaf, by its size.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        let size = self.guest.size();
+        let mut levels = Level::BLOCK_512G.up_to();
+        let level = levels.find(|level| 1 << level.shift() == size);
+        level.unwrap_or(Level::PAGE_4K)
+    }
+}

@@ -48,6 +48,11 @@ impl Gather {
         self.request.space()
     }
 
+    /// The changes from now on belong to `space`. None is pending.
+    pub(crate) fn set_space(&mut self, space: AddressSpaceId) {
+        self.request.set_space(space);
+    }
+
     /// Notes that entries were stored, whether or not anything has to be invalidated.
     #[inline]
     pub(crate) fn note_stored(&mut self) {
