@@ -1,7 +1,7 @@
 //! Conversion into the errors of ArceOS.
 
 use axerrno::AxErrorKind;
-use nested_page_table::{MapError, NewTableError, ProtectError, UnmapError};
+use nested_page_table::{MapError, NewTableError, ProtectError, SetVmidError, UnmapError};
 
 use crate::error::VmError;
 use crate::setup_error::SetupError;
@@ -22,6 +22,9 @@ impl From<VmError> for AxErrorKind {
             | VmError::NoFrames { .. }
             | VmError::NoBookkeepingMemory
             | VmError::NoIvcSpace { .. } => Self::NoMemory,
+            VmError::VmidInUse { .. } => Self::AlreadyExists,
+            VmError::Vmid(SetVmidError::NotInvalidated(_)) => Self::Io,
+            VmError::Vmid(_) => Self::InvalidInput,
             VmError::NotInvalidated(_)
             | VmError::Unmap(UnmapError::NotInvalidated(_))
             | VmError::Protect(ProtectError::NotInvalidated(_)) => Self::Io,

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use guest_addr::{GuestPhysAddr, HostPhysAddr, PAGE_SIZE_4K};
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr, HostPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
-use nested_page_table::LeafPolicy;
+use nested_page_table::{Format, LeafPolicy};
 use region_planner::Origin;
 
 /// The type number of an emulated device that is a range for inter-VM communication channels.
@@ -46,6 +46,42 @@ impl<'a, F> VmConfig<'a, F> {
             passthrough_regions: Vec::new(),
             emulated_regions: Vec::new(),
         }
+    }
+}
+
+impl<F> VmConfig<'_, F> {
+    /// The first of `formats` that has addresses for every region of the configuration, guest and host, and accepts its flags:
+    /// so list modes from the smallest. Emulated devices need no mapping and do not count.
+    #[must_use]
+    pub fn choose_format<G: Format>(&self, formats: impl IntoIterator<Item = G>) -> Option<G> {
+        formats.into_iter().find(|format| self.fits(format))
+    }
+
+    fn fits(&self, format: &impl Format) -> bool {
+        let geometry = format.geometry();
+        let holds = |gpa, hpa: Option<HostPhysAddr>, size, flags| {
+            let guest =
+                GuestPhysRange::from_start_size(gpa, size).and_then(|r| r.align_outward_4k());
+            let holds_host = hpa.is_none_or(|hpa| {
+                let host = HostPhysRange::from_start_size(hpa, size);
+                let pages = host.and_then(|range| range.align_outward_4k());
+                pages.is_ok_and(|host| geometry.holds_host(&host))
+            });
+            let holds_guest = guest.is_ok_and(|guest| geometry.holds_guest(&guest));
+            holds_guest && holds_host && format.check_flags(flags).is_ok()
+        };
+        let mut memory = self.memory_regions.iter().filter_map(|region| {
+            let flags = MappingFlags::from_configuration(region.flags).ok()?;
+            // Not mapped.
+            let counts = !flags.contains(MappingFlags::DEVICE);
+            counts.then_some((region, flags))
+        });
+        let mut devices = self.passthrough_regions.iter();
+        memory.all(|(region, flags)| {
+            let identical = HostPhysAddr::new(region.gpa.as_u64());
+            let host = (region.map_type != MapType::Alloc).then_some(identical);
+            holds(region.gpa, host, region.size, flags)
+        }) && devices.all(|region| holds(region.gpa, Some(region.hpa), region.size, region.flags))
     }
 }
 

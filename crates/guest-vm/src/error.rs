@@ -4,7 +4,7 @@ use core::fmt;
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysRange, RangeError};
 use mapping_flags::MappingFlags;
-use nested_page_table::{InvalidationFailed, MapError, ProtectError, UnmapError};
+use nested_page_table::{InvalidationFailed, MapError, ProtectError, SetVmidError, UnmapError};
 
 use crate::guest_use::GuestUse;
 use crate::region::Occupant;
@@ -85,6 +85,13 @@ pub enum VmError {
     /// The change was made, but the host could not invalidate what CPUs remember. It stays pending, and the
     /// next change of the table asks again.
     NotInvalidated(InvalidationFailed),
+    /// The host knows of a live machine with the VMID.
+    VmidInUse {
+        /// The VMID that was given.
+        vmid: u16,
+    },
+    /// The table kept its VMID.
+    Vmid(SetVmidError),
     /// No IVC channel begins at the address.
     NoIvcChannel {
         /// The address that was given.
@@ -135,6 +142,8 @@ impl fmt::Display for VmError {
                 "no {size:#x} free bytes in a row for an IVC channel: configure a larger range"
             ),
             Self::NotInvalidated(failed) => failed.fmt(f),
+            Self::VmidInUse { vmid } => write!(f, "VMID {vmid:#x} is in use by another VM"),
+            Self::Vmid(reason) => reason.fmt(f),
             Self::NoIvcChannel { address } => write!(f, "no IVC channel begins at {address}"),
         }
     }

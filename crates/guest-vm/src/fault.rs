@@ -6,7 +6,9 @@
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
-use nested_page_table::{Change, Format, InvalidatedRange, Invalidation, Level, Mapping, Scope};
+use nested_page_table::{
+    AddressSpaceId, Change, Format, InvalidatedRange, Invalidation, Level, Mapping, Scope,
+};
 
 use crate::address_space::{AddressSpace, publish_contents};
 use crate::error::VmError;
@@ -53,6 +55,7 @@ struct Absent {
     /// The pages around it, itself included, that the region has filled together.
     window: GuestPhysRange,
     flags: MappingFlags,
+    space: AddressSpaceId,
 }
 
 impl<F: Format, H: VmHal> Vm<F, H> {
@@ -68,16 +71,17 @@ impl<F: Format, H: VmHal> Vm<F, H> {
             return Ok(FaultOutcome::Retry);
         };
         let (found, changes) = (space.look_up(address, access)?, space.changes());
+        let id = space.table.space();
         drop(space);
         match found {
             Found::Outcome(outcome) => Ok(outcome),
-            Found::Present(leaf) => self.forget_absence(&leaf),
+            Found::Present(leaf) => self.forget_absence(id, &leaf),
             Found::Absent(absent) => self.fill_absent(&absent, changes),
         }
     }
 
     /// Has this CPU forget what it remembers of `leaf`.
-    fn forget_absence(&self, leaf: &Mapping) -> Result<FaultOutcome, VmError> {
+    fn forget_absence(&self, id: AddressSpaceId, leaf: &Mapping) -> Result<FaultOutcome, VmError> {
         // Where absent entries may be cached, the one that this CPU remembers may be a table's.
         let tables = self.format().rules().fresh_needs_invalidation;
         let stale = InvalidatedRange {
@@ -86,7 +90,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
             tables,
             change: Change::Raised,
         };
-        let request = Invalidation::range(self.address_space_id(), Scope::Local, stale);
+        let request = Invalidation::range(id, Scope::Local, stale);
         self.hal
             .invalidate(&request)
             .map_err(VmError::NotInvalidated)?;
@@ -179,7 +183,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         match link {
             Some(Link::Filled(_)) => Ok(FaultOutcome::Filled),
             // Another CPU was faster.
-            Some(Link::Present(leaf)) => self.forget_absence(&leaf),
+            Some(Link::Present(leaf)) => self.forget_absence(absent.space, &leaf),
             None | Some(Link::Divided) => Ok(FaultOutcome::Retry),
             Some(Link::Unsettled) => {
                 if let Some(mut space) = self.space.try_write() {
@@ -222,6 +226,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
             // The page is in both.
             window: pages.intersection(&region.guest).unwrap_or(page),
             flags: region.flags,
+            space: self.table.space(),
         }))
     }
 

@@ -37,6 +37,7 @@ mod pinned;
 mod populate;
 mod region;
 mod region_map;
+mod set_vmid;
 mod setup;
 mod setup_error;
 mod vm;

@@ -6,8 +6,8 @@ use core::ops::ControlFlow;
 use guest_addr::{GuestPhysRange, HostPhysAddr, PAGE_SIZE_4K};
 use mapping_flags::MappingFlags;
 use nested_page_table::{
-    Change, Due, Edit, FillError, FillOutcome, Format, HostFrames, InvalidatedRange, Invalidation,
-    Level, MapError, Mapping, Scope, TableHost,
+    AddressSpaceId, Change, Due, Edit, FillError, FillOutcome, Format, HostFrames,
+    InvalidatedRange, Invalidation, Level, MapError, Mapping, Scope, TableHost,
 };
 
 use crate::address_space::{AddressSpace, from_to, publish_contents, rest_after};
@@ -68,7 +68,9 @@ impl<F: Format, H: VmHal> Vm<F, H> {
                 return self.space.write().settle(guest);
             }
         }
-        self.forget_absent(holes)
+        let id = space.table.space();
+        drop(space);
+        self.forget_absent(id, holes)
     }
 
     fn frames_for(&self, holes: &[Hole]) -> Result<Vec<Filling<'_, H::Frames>>, VmError> {
@@ -86,7 +88,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
     }
 
     /// Has this CPU forget that nothing was in `holes`, where CPUs remember that.
-    fn forget_absent(&self, holes: &[Hole]) -> Result<(), VmError> {
+    fn forget_absent(&self, id: AddressSpaceId, holes: &[Hole]) -> Result<(), VmError> {
         let needed = self.format().rules().fresh_needs_invalidation;
         let (Some(first), Some(last)) = (holes.first(), holes.last()) else {
             return Ok(());
@@ -101,7 +103,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
             tables: true,
             change: Change::Fresh,
         };
-        let request = Invalidation::range(self.address_space_id(), Scope::Local, fresh);
+        let request = Invalidation::range(id, Scope::Local, fresh);
         self.hal
             .invalidate(&request)
             .map_err(VmError::NotInvalidated)

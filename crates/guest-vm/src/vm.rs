@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicU16, Ordering};
 
 use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
@@ -52,7 +53,7 @@ pub struct Vm<F: Format, H: VmHal> {
     pub(crate) hal: Arc<H>,
     format: F,
     root: HostPhysAddr,
-    id: AddressSpaceId,
+    pub(crate) vmid: AtomicU16,
     report: SetupReport,
     pub(crate) emulated: Vec<EmulatedDevice>,
     pub(crate) faults: FaultCounters,
@@ -86,7 +87,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
         }
         Ok(Self {
             root: space.table.root(),
-            id: space.table.space(),
+            vmid: AtomicU16::new(space.table.space().vmid),
             hal: Arc::clone(&space.hal),
             format: *space.table.format(),
             space: RwLock::new(space),
@@ -122,8 +123,13 @@ impl<F: Format, H: VmHal> Vm<F, H> {
 
     /// The VMID, and the register value that makes the page table the current one.
     #[must_use]
-    pub const fn address_space_id(&self) -> AddressSpaceId {
-        self.id
+    pub fn address_space_id(&self) -> AddressSpaceId {
+        // Without the lock: a CPU on its way into the guest has to answer requests.
+        let vmid = self.vmid.load(Ordering::Relaxed);
+        AddressSpaceId {
+            vmid,
+            root_register: self.format.root_register(self.root, vmid),
+        }
     }
 
     /// Maps `size` bytes of guest memory from `gpa` on to the host memory from `hpa` on, if
@@ -339,7 +345,7 @@ impl<F: Format, H: VmHal> Vm<F, H> {
 impl<F: Format, H: VmHal> fmt::Debug for Vm<F, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vm")
-            .field("id", &self.id)
+            .field("root", &self.root)
             .finish_non_exhaustive()
     }
 }

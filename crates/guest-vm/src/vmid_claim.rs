@@ -1,7 +1,7 @@
 //! The VMID of a live machine.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use crate::hal::VmHal;
 
@@ -9,7 +9,7 @@ use crate::hal::VmHal;
 /// unwound. That of a table which is dropped asks for everything.
 pub(crate) struct VmidClaim<H: VmHal> {
     hal: Arc<H>,
-    vmid: u16,
+    vmid: AtomicU16,
     /// Whether CPUs may still have translations of the machine, so that no other may have the VMID.
     is_kept: AtomicBool,
 }
@@ -18,9 +18,16 @@ impl<H: VmHal> VmidClaim<H> {
     pub(crate) fn new(hal: &Arc<H>, vmid: u16) -> Option<Self> {
         hal.claim_vmid(vmid).then(|| Self {
             hal: Arc::clone(hal),
-            vmid,
+            vmid: AtomicU16::new(vmid),
             is_kept: AtomicBool::new(false),
         })
+    }
+
+    /// The claim is one to `vmid` from now on, which the host has let the machine have. Returns the one before, which
+    /// is still to be given back.
+    pub(crate) fn replace(&self, vmid: u16) -> u16 {
+        // Whoever changes it has the machine alone.
+        self.vmid.swap(vmid, Ordering::Relaxed)
     }
 
     /// Notes whether CPUs may still have translations that they were asked to forget.
@@ -33,7 +40,7 @@ impl<H: VmHal> VmidClaim<H> {
 impl<H: VmHal> Drop for VmidClaim<H> {
     fn drop(&mut self) {
         if !*self.is_kept.get_mut() {
-            self.hal.release_vmid(self.vmid);
+            self.hal.release_vmid(*self.vmid.get_mut());
         }
     }
 }

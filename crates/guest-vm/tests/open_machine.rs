@@ -371,7 +371,82 @@ fn a_reboot_clears_memory_or_keeps_it<B: Backend>() {
     shut_down(vm, &host);
 }
 
+/// The old VMID is invalidated before another machine may have it; faults and changes name the new one from then on.
+fn a_machine_gets_another_vmid<B: Backend>() {
+    #[expect(unsafe_code, reason = "no CPU is inside the guest")]
+    fn set<B: Backend>(vm: &TestVm<B>, vmid: u16) -> Result<(), VmError> {
+        // SAFETY: the simulated CPUs walk the register that the test gives them, the current one; nobody had the VMID.
+        unsafe { vm.set_vmid(vmid) }
+    }
+
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, lazy(RAM, 0x4000, RW));
+    vm.write_to_guest(gpa(RAM), b"data").unwrap();
+    let old = vm.address_space_id();
+    assert!(walk(&vm, &host, RAM).is_some());
+    // No CPU walks by the old register any more.
+    host.machine().retire(old.root_register);
+    set::<B>(&vm, 9).unwrap();
+    let request = host.requests().pop().unwrap();
+    assert_eq!((request.space(), request.covers_everything()), (old, true));
+    let new = vm.address_space_id();
+    assert_eq!(new.vmid, 9);
+    assert!(walk(&vm, &host, RAM).is_some());
+    vm.unmap_region(gpa(RAM), PAGE).unwrap();
+    assert_eq!(host.requests().pop().unwrap().space(), new);
+    assert_eq!(walk(&vm, &host, RAM), None);
+    // The one that it had is free, and its own is not.
+    let mut config = config::<B>();
+    let second = Vm::<B::Format, _>::new(config.clone(), host.clone()).unwrap();
+    assert_eq!(set::<B>(&vm, 5), Err(VmError::VmidInUse { vmid: 5 }));
+    host.machine()
+        .retire(second.address_space_id().root_register);
+    drop(second);
+    host.fail_invalidations(1);
+    assert!(matches!(set::<B>(&vm, 6), Err(VmError::NotInvalidated(_))));
+    assert_eq!(vm.address_space_id(), new);
+    config.vmid = 6;
+    let third = Vm::<B::Format, _>::new(config, host.clone()).unwrap();
+    host.machine()
+        .retire(third.address_space_id().root_register);
+    drop(third);
+    shut_down(vm, &host);
+}
+
+/// The first mode that holds everything, host addresses and flags included.
+#[test]
+fn a_mode_is_chosen_that_holds_the_configuration() {
+    use nested_paging_riscv64::{Capabilities, GStage, Mode};
+
+    let formats = || {
+        [Mode::Sv39x4, Mode::Sv48x4, Mode::Sv57x4]
+            .map(|mode| GStage::new(mode, Capabilities::common()).unwrap())
+    };
+    let chosen = |region, device: Option<_>| {
+        let mut config = config::<Riscv64>();
+        config.memory_regions = vec![region];
+        config.passthrough_regions.extend(device);
+        // Emulated devices are mapped nowhere.
+        config.emulated_regions = vec![emulated(1 << 60, PAGE, 7)];
+        let format = config.choose_format(formats());
+        format.map(|format| format.geometry().input_bits())
+    };
+    let end = 1 << 41;
+    assert_eq!(chosen(lazy(end - PAGE, PAGE, RW), None), Some(41));
+    assert_eq!(chosen(lazy(end - PAGE, PAGE + 1, RW), None), Some(50));
+    assert_eq!(
+        chosen(lazy(0, PAGE, RW), Some(device(1 << 50, HOST, 1))),
+        Some(59)
+    );
+    assert_eq!(
+        chosen(lazy(0, PAGE, RW), Some(device(0x1000, 1 << 56, 1))),
+        None
+    );
+    assert_eq!(chosen(lazy(0, PAGE, WRITE), None), None);
+}
+
 on_every_backend! {
+    a_machine_gets_another_vmid,
     every_address_has_a_known_owner,
     memory_comes_and_goes_at_run_time,
     a_population_that_fails_goes_on_later,
