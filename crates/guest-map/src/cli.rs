@@ -16,7 +16,7 @@ use crate::warning::{Code, Warning};
     version,
     max_term_width = 80,
     disable_help_subcommand = true,
-    after_help = "guest-map help lists topics: the configuration, device trees, warnings and more."
+    after_help = "guest-map help lists topics: the configuration, device trees, warnings, ..."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -214,7 +214,10 @@ pub(crate) enum TextFormat {
 
 fn parse_address(text: &str) -> Result<GuestPhysAddr, String> {
     let number = parse_number(text).map(GuestPhysAddr::new);
-    number.ok_or_else(|| "not an address: write it like 0x8000_0000".into())
+    number.ok_or_else(|| match parse_number(&format!("0x{text}")) {
+        Some(meant) => format!("not an address: was {meant:#x} meant?"),
+        None => "not an address: write it like 0x8000_0000".into(),
+    })
 }
 
 fn parse_host_address(text: &str) -> Result<HostPhysAddr, String> {

@@ -81,7 +81,7 @@ impl<'p, 'a> Explanation<'p, 'a> {
         let entries = emulated.filter_map(|region| AskedBy::new(machine, region, address));
         explanation.entries = entries.collect();
         if explanation.entries.is_empty() {
-            explanation.nothing = Some(describe_nothing(planned, address));
+            explanation.nothing = Some(describe_nothing(machine, address));
         }
         Ok(explanation)
     }

@@ -1,7 +1,7 @@
 //! Whether the host has the memory that a configuration takes, and for what.
 
 use device_tree_regions::{DeviceTree, Finding, MemoryUse, Property, Selection};
-use guest_addr::HostPhysRange;
+use guest_addr::{HostPhysAddr, HostPhysRange};
 use host_services::{HostMap, HostUse};
 use region_planner::{Origin, Region, RegionKind};
 
@@ -40,6 +40,14 @@ impl HostMemory {
             map: uses.into_iter().collect(),
             nodes,
         }
+    }
+
+    /// The path of a device with registers at `address`.
+    pub(crate) fn device_at(&self, address: HostPhysAddr) -> Option<&str> {
+        let mut nodes = self.nodes.iter();
+        let found =
+            nodes.find(|node| node.host_use == HostUse::Device && node.range.contains(address));
+        found.map(|node| node.path.as_str())
     }
 
     fn ram_is_known(&self) -> bool {

@@ -76,7 +76,11 @@ fn configuration(file: &str, memory: &HostMap, devices: &[Device]) -> String {
     let mut text = format!(
         "# A machine on the board of\n\
          #   {file}\n\
-         # Look at what a change does with guest-map plan, check, diff and explain.\n\n\
+         # What the guest gets, and what a change does to it:\n\
+         #   guest-map plan THIS.toml --dtb HOST.dtb\n\
+         #   guest-map diff THIS.toml CHANGED.toml --dtb HOST.dtb\n\
+         # What is at the address of a fault:\n\
+         #   guest-map explain THIS.toml 0x12345000 --dtb HOST.dtb\n\n\
          [base]\n\
          id = 1\n\
          name = \"guest\"\n\
@@ -122,11 +126,18 @@ fn host_ram(memory: &HostMap) -> String {
         (HostUse::Ram, "has RAM at"),
         (HostUse::Reserved, "reserves"),
     ];
+    let unknown = match memory.ranges(HostUse::Ram).is_empty() {
+        true => {
+            "# The device tree does not say where the host has RAM: a boot loader writes it in.\n"
+        }
+        false => "",
+    };
     let lines = uses.into_iter().flat_map(|(host_use, what)| {
         let ranges = memory.ranges(host_use).iter();
         ranges.map(move |range| format!("# The host {what} {range}, {}.\n", size(range.size())))
     });
-    lines.collect()
+    let lines: String = lines.collect();
+    unknown.to_owned() + &lines
 }
 
 fn devices_of(tree: DeviceTree<'_>) -> Vec<Device> {

@@ -37,6 +37,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::slice;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use guest_addr::GuestPhysAddr;
 
@@ -56,12 +57,15 @@ use crate::translate::Translation;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => {
+        Err(error)
+            if error.use_stderr()
+                && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
             // Nobody is left to be told when standard error is closed.
             let _ = write_usage_error(&error, &mut io::stderr().lock());
             return ExitCode::from(2);
         }
-        // Help and version.
+        // Help and version, which are wrapped already.
         Err(error) => error.exit(),
     };
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());

@@ -24,6 +24,8 @@ pub(crate) struct Machine<'s> {
     /// Its contents.
     pub(crate) text: &'s str,
     pub(crate) planned: Planned<'s, 's>,
+    /// What is known about the host's memory.
+    pub(crate) memory: &'s HostMemory,
 }
 
 /// Reads the configurations in `files` and plans them, then calls `use_machines` with all of them, in
@@ -178,6 +180,7 @@ fn with_plans<R>(
                 file,
                 text,
                 planned,
+                memory: target.memory,
             }),
             Err(more) => faults.extend(more),
         }

@@ -49,7 +49,7 @@ impl<'p, 'a> Translation<'p, 'a> {
         let refuse = |text| Failure::from(Problem::of_file(machine.file, text));
         let mapping = planned
             .mapping_at(address)
-            .ok_or_else(|| refuse(describe_nothing(planned, address)))?;
+            .ok_or_else(|| refuse(describe_nothing(machine, address)))?;
         let host = Host::new(planned.hardware.geometry().output_bits());
         let walked = with_format!(planned.hardware, format => walk(planned, format, &mapping, address, &host));
         let walked = walked.map_err(refuse)?;
@@ -144,7 +144,8 @@ impl fmt::Display for Step {
 }
 
 /// Why nothing is mapped at `address`.
-pub(crate) fn describe_nothing(planned: &Planned<'_, '_>, address: GuestPhysAddr) -> String {
+pub(crate) fn describe_nothing(machine: &Machine<'_>, address: GuestPhysAddr) -> String {
+    let planned = &machine.planned;
     if let Some(region) = emulated_at(planned, address).next() {
         let name = region.name();
         return format!(
@@ -166,6 +167,10 @@ pub(crate) fn describe_nothing(planned: &Planned<'_, '_>, address: GuestPhysAddr
         if let Some(mapping) = mapping {
             text += &format!("; the mapping {side} it is {}", mapping.guest());
         }
+    }
+    let host = HostPhysAddr::new(address.as_u64());
+    if let Some(path) = machine.memory.device_at(host) {
+        text += &format!("; on the host {path} is there, and it is not passed through");
     }
     text
 }

@@ -80,3 +80,51 @@ fn manual_pages() {
     let page = guest_map(&["man", "plan"]).accepted();
     assert!(page.contains("guest\\-map\\-plan"), "{page}");
 }
+
+/// What a new user meets: a board, a device that was not passed through, and a fault there.
+#[test]
+fn a_fault_at_a_device_that_is_not_passed_through_names_it() {
+    let folder = Folder::new();
+    let devices = vec![
+        device("serial@10000000", &[(0x1000_0000, 0x100)]),
+        device("serial@10010000", &[(0x1001_0000, 0x100)]),
+    ];
+    let dtb = folder.file("board.dtb", riscv_tree(devices));
+    let text = guest_map(&["init", "--dtb", &dtb]).accepted();
+    assert!(
+        text.contains("does not say where the host has RAM"),
+        "{text}"
+    );
+    let file = folder.file("vm.toml", text);
+    let explain = ["explain", &file, "0x10010004", "--dtb", &dtb];
+    let lines = guest_map(&explain).refused();
+    assert!(
+        lines[0].contains("on the host /serial@10010000 is there"),
+        "{lines:?}"
+    );
+    let registers = ["decode", "scause=21", "htval=0x4004001", "--config", &file];
+    let text = guest_map(&[&registers[..], &["--dtb", &dtb]].concat()).accepted();
+    assert!(
+        text.starts_with("The guest reads guest 0x10010004"),
+        "{text}"
+    );
+    assert!(text.contains("/serial@10010000"), "{text}");
+}
+
+#[test]
+fn an_address_without_0x_is_asked_about() {
+    let answer = guest_map(&["explain", "vm.toml", "feb60010", "--arch", "aarch64"]);
+    assert_eq!(answer.status, 2);
+    assert!(
+        answer.stderr.contains("was 0xfeb60010"),
+        "{}",
+        answer.stderr
+    );
+}
+
+/// Help that `clap` had wrapped was wrapped again.
+#[test]
+fn help_without_a_subcommand_is_that_of_the_tool() {
+    let (bare, help) = (guest_map(&[]), guest_map(&["--help"]).accepted());
+    assert_eq!((bare.status, bare.stderr), (2, help));
+}
