@@ -31,12 +31,15 @@ fn entries() {
     assert_eq!(leaf(&plain, page, 0x1000, MappingFlags::READ), NX | 0x1025);
     let text = MappingFlags::READ | MappingFlags::EXECUTE;
     assert_eq!(leaf(&plain, page, 0x1000, text), 0x1025);
-    // PCD and PWT, entry 3 of the PAT: UC. USER in bit 52.
+    // PCD and PWT, entry 3 of the PAT: UC. USER and DEVICE in bits 52 and 53.
     let uart = leaf(&plain, page, 0xfee0_0000, MappingFlags::PASSTHROUGH);
-    assert_eq!(uart, 0x8010_0000_fee0_007f);
-    // PCD alone, entry 2: UC-.
+    assert_eq!(uart, 0x8030_0000_fee0_007f);
+    // PCD alone, entry 2: UC-. UNCACHED in bit 54.
     let buffer = MappingFlags::READ_WRITE | MappingFlags::UNCACHED;
-    assert_eq!(leaf(&plain, block, 0x20_0000, buffer), NX | 0x20_00f7);
+    assert_eq!(
+        leaf(&plain, block, 0x20_0000, buffer),
+        NX | 1 << 54 | 0x20_00f7
+    );
     let top = leaf(&plain, page, 0x000f_ffff_ffff_f000, RWX);
     assert_eq!(top, 0x000f_ffff_ffff_f067);
     assert_eq!(plain.encode_table(HostPhysAddr::new(0x7000)), 0x7027);

@@ -2,7 +2,7 @@
 
 use guest_addr::HostPhysAddr;
 use mapping_flags::MappingFlags;
-use nested_page_table::{Entry, Format, Level};
+use nested_page_table::{Format, Level};
 
 use crate::{bits, npt};
 
@@ -11,7 +11,7 @@ use crate::{bits, npt};
 pub(super) struct Masks {
     /// What a change of permissions may change.
     pub(super) permissions: u64,
-    /// NX, where it takes `EXECUTE` from what the low bits say.
+    /// NX, where it takes `EXECUTE` from what bits 2:0 say.
     pub(super) no_execute: u64,
     /// The position of A. D is above it.
     pub(super) accessed_shift: u32,
@@ -33,10 +33,6 @@ impl Masks {
 
 const _: () = assert!(bits::DIRTY == bits::ACCESSED << 1 && npt::DIRTY == npt::ACCESSED << 1);
 
-/// The bits of a leaf that say its permissions and its memory type, but for NX and the software bit. Under NPT the
-/// two highest are A and D, which change nothing.
-const LOW: u64 = 0x7f;
-
 /// The entries of one format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -45,8 +41,6 @@ pub(super) struct Layout {
     accepted: u64,
     /// By the flags: all of a leaf of 4 KiB but its address.
     leaves: [u64; 64],
-    /// By the low bits of a leaf: its flags.
-    flags: [u8; 128],
     /// An entry that points to a table, without its address.
     pub(super) table: u64,
     /// The address bits below the width of the processor.
@@ -64,10 +58,6 @@ impl Layout {
             let flags = MappingFlags::from_bits_truncate(index as u32);
             format.leaf_attributes(page, flags)
         };
-        let flags = |low: usize| match format.decode_own(page, low as u64) {
-            Entry::Leaf(leaf) => leaf.flags.bits() as u8,
-            _ => 0,
-        };
         let is_accepted = |bits: &u32| {
             let flags = MappingFlags::from_bits_retain(*bits);
             format.check_flags(flags).is_ok()
@@ -79,7 +69,6 @@ impl Layout {
                 .filter(is_accepted)
                 .fold(0, |all, bits| all | 1 << bits),
             leaves: core::array::from_fn(leaf),
-            flags: core::array::from_fn(flags),
             table: format.encode_table(HostPhysAddr::ZERO),
             address: bits::ADDRESS & !(u64::MAX << output_bits),
             root: format.root_register(HostPhysAddr::ZERO, 0),
@@ -99,13 +88,6 @@ impl Layout {
     #[expect(clippy::indexing_slicing, reason = "the index is below 64")]
     pub(super) fn leaf(&self, flags: MappingFlags) -> u64 {
         self.leaves[flags.bits() as usize % 64]
-    }
-
-    /// What the low bits of a leaf say.
-    #[inline]
-    #[expect(clippy::indexing_slicing, reason = "the index is below 128")]
-    pub(super) fn flags(&self, bits: u64) -> u64 {
-        u64::from(self.flags[(bits & LOW) as usize])
     }
 
     /// The leaf `bits` with the permissions of `flags`. D is preset where it goes with them, and never taken.

@@ -18,7 +18,7 @@
 //!
 //! On the machine itself, [`Nested::detect`] makes the choice.
 //!
-//! What differs between the two is resolved into masks and small tables when the value is made, so it has about 800
+//! What differs between the two is resolved into masks and small tables when the value is made, so it has about 700
 //! bytes. Entries are then made and read without asking which format it is. What a page table contains is, bit for
 //! bit, what [`Ept`] or [`Npt`] would have put there.
 #![expect(
@@ -35,7 +35,7 @@ use nested_page_table::{
 };
 
 use self::layout::{Layout, Masks};
-use crate::bits::{ACCESS, LARGE, SOFTWARE_USER};
+use crate::bits::{ACCESS, LARGE};
 use crate::capabilities::Capabilities;
 use crate::format::Ept;
 use crate::instructions::Instruction;
@@ -44,8 +44,9 @@ use crate::npt::{self, Npt, TlbControl};
 use crate::vm_fail::InstructionFailed;
 use crate::{hardware, note};
 
-const USER_SHIFT: u32 = 49;
-const _: () = assert!((MappingFlags::USER.bits() as u64) << USER_SHIFT == SOFTWARE_USER);
+/// Both have USER, DEVICE and UNCACHED in the same software bits.
+const SOFTWARE_SHIFT: u32 = 49;
+const SOFTWARE_FLAGS: MappingFlags = MappingFlags::USER.union(MappingFlags::MEMORY_TYPE);
 /// From NX in bit 63 to `EXECUTE`, bit 2.
 const NO_EXECUTE_SHIFT: u32 = 61;
 const LOW_BYTE: u64 = 0xff;
@@ -290,16 +291,24 @@ unsafe impl Format for Nested {
             // Nothing stands above the address.
             return Entry::Table(HostPhysAddr::new(bits).align_down_4k());
         }
-        if bits & ACCESS == 0 {
-            return Entry::Absent;
+        match self.decode_own_leaf(level, bits) {
+            Some(leaf) => Entry::Leaf(leaf),
+            None => Entry::Absent,
         }
-        let address = HostPhysAddr::new(bits & layout.address);
-        // Under NPT the low bits say EXECUTE, since U/S is always 1, and NX takes it again.
-        let no_execute = (bits & layout.masks.no_execute) >> NO_EXECUTE_SHIFT;
-        let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
-        let flags = layout.flags(bits) ^ no_execute | user;
+    }
+
+    #[inline]
+    fn decode_own_leaf(&self, _level: Level, bits: u64) -> Option<Leaf> {
+        if bits & ACCESS == 0 {
+            return None;
+        }
+        let address = HostPhysAddr::new(bits & self.layout.address);
+        // Under NPT bit 2, U/S, is always 1, and NX takes EXECUTE from it again; bit 0 is P, and so READ.
+        let no_execute = (bits & self.layout.masks.no_execute) >> NO_EXECUTE_SHIFT;
+        let software = bits >> SOFTWARE_SHIFT & u64::from(SOFTWARE_FLAGS.bits());
+        let flags = bits & ACCESS ^ no_execute | software;
         let flags = MappingFlags::from_bits_truncate(flags as u32);
-        Entry::Leaf(Leaf { address, flags })
+        Some(Leaf { address, flags })
     }
 
     #[inline]

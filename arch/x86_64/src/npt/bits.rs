@@ -28,9 +28,13 @@ pub(crate) const HIGH_TABLE_RESERVED: u64 = 3 << 7;
 pub(crate) const ADDRESS: u64 = ((1 << 52) - 1) & !0xfff;
 /// Bit 52, available to software: the flag `USER`.
 pub(crate) const SOFTWARE_USER: u64 = 1 << 52;
+/// Bits 53 and 54 of a leaf, available to software: the flags `DEVICE` and `UNCACHED` once more, so that the flags
+/// of an own leaf are read by one shift, as those of EPT are.
+pub(crate) const SOFTWARE_DEVICE: u64 = 1 << 53;
+pub(crate) const SOFTWARE_UNCACHED: u64 = 1 << 54;
 /// Bit 63, NX: no fetches. The host's EFER.NXE must be 1, or the bit is reserved. (15.25.7)
 pub(crate) const NO_EXECUTE: u64 = 1 << 63;
-// Also available to software: 11:9 and 58:53. Bit 8, G, has no effect in nested entries; bits 62:59, the host's
+// Also available to software: 11:9 and 58:55. Bit 8, G, has no effect in nested entries; bits 62:59, the host's
 // protection key, are zero.
 
 /// What a change of permissions may change. A leaf stays present and open to user accesses.

@@ -8,7 +8,8 @@ use nested_page_table::{Entry, Format, Geometry, Leaf, Level, Note, UpdateRules}
 use crate::note;
 use crate::npt::bits::{
     ACCESSED, ADDRESS, DIRTY, HIGH_TABLE_RESERVED, LARGE, NO_EXECUTE, PAT_INDEX, PAT_INDEX_SHIFT,
-    PAT_LARGE, PAT_PAGE, PERMISSIONS, PRESENT, SOFTWARE_USER, USER, WRITE,
+    PAT_LARGE, PAT_PAGE, PERMISSIONS, PRESENT, SOFTWARE_DEVICE, SOFTWARE_UNCACHED, SOFTWARE_USER,
+    USER, WRITE,
 };
 use crate::npt::capabilities::Capabilities;
 use crate::npt::mode::{Mode, ModeError};
@@ -17,8 +18,15 @@ const _: () = assert!(MappingFlags::WRITE.bits() as u64 == WRITE);
 /// `EXECUTE` is bit 2, and what forbids it bit 63.
 const NO_EXECUTE_SHIFT: u32 = 61;
 const _: () = assert!((MappingFlags::EXECUTE.bits() as u64) << NO_EXECUTE_SHIFT == NO_EXECUTE);
-const USER_SHIFT: u32 = 49;
-const _: () = assert!((MappingFlags::USER.bits() as u64) << USER_SHIFT == SOFTWARE_USER);
+/// USER, DEVICE and UNCACHED are software bits, in the order of the flags.
+const SOFTWARE_SHIFT: u32 = 49;
+const SOFTWARE_FLAGS: MappingFlags = MappingFlags::USER.union(MappingFlags::MEMORY_TYPE);
+const _: () = {
+    let bits = SOFTWARE_USER | SOFTWARE_DEVICE | SOFTWARE_UNCACHED;
+    assert!((SOFTWARE_FLAGS.bits() as u64) << SOFTWARE_SHIFT == bits);
+    assert!((MappingFlags::USER.bits() as u64) << SOFTWARE_SHIFT == SOFTWARE_USER);
+    assert!((MappingFlags::DEVICE.bits() as u64) << SOFTWARE_SHIFT == SOFTWARE_DEVICE);
+};
 
 /// An entry that points to a table, without its address. Everything is allowed here, since permissions are the
 /// intersection over all levels. A is preset, so that the hardware never writes the entry.
@@ -129,7 +137,7 @@ impl Npt {
     /// What the permissions of `flags` set, D included where it goes with writing.
     const fn permission_bits(&self, flags: MappingFlags) -> u64 {
         let bits = flags.bits() as u64;
-        let user = bits << USER_SHIFT & SOFTWARE_USER;
+        let user = bits << SOFTWARE_SHIFT & SOFTWARE_USER;
         let no_execute = !bits << NO_EXECUTE_SHIFT & NO_EXECUTE;
         let dirty = match flags.contains(MappingFlags::WRITE) {
             true => self.preset_dirty,
@@ -138,12 +146,13 @@ impl Npt {
         bits & WRITE | user | no_execute | dirty
     }
 
-    /// What permissions a leaf has. Everything that is present can be read.
-    const fn permissions(bits: u64) -> MappingFlags {
-        let user = (bits & SOFTWARE_USER) >> USER_SHIFT;
+    /// What a leaf allows, and those of the flags `software` that stand in its software bits. Everything that is
+    /// present can be read.
+    const fn flags(bits: u64, software: MappingFlags) -> MappingFlags {
+        let software = bits >> SOFTWARE_SHIFT & software.bits() as u64;
         let execute = (!bits & NO_EXECUTE) >> NO_EXECUTE_SHIFT;
-        let readable = bits & WRITE | user | execute;
-        MappingFlags::from_bits_truncate(readable as u32).union(MappingFlags::READ)
+        let flags = bits & WRITE | software | execute;
+        MappingFlags::from_bits_truncate(flags as u32).union(MappingFlags::READ)
     }
 
     /// A leaf that the hardware may have been given by others: with any memory type, and maybe misaligned.
@@ -161,7 +170,7 @@ impl Npt {
         let high = if bits & pat_bit == 0 { 0 } else { 4 };
         let index = (bits & PAT_INDEX) >> PAT_INDEX_SHIFT | high;
         let memory_type = self.capabilities.pat().memory_type(index);
-        let flags = Self::permissions(bits).union(memory_type.flags());
+        let flags = Self::flags(bits, MappingFlags::USER).union(memory_type.flags());
         Some(Leaf { address, flags })
     }
 }
@@ -208,6 +217,8 @@ unsafe impl Format for Npt {
         } else {
             0
         };
+        let once_more = flags.intersection(MappingFlags::MEMORY_TYPE).bits();
+        let memory_type = memory_type | u64::from(once_more) << SOFTWARE_SHIFT;
         let large = match level {
             Level::PAGE_4K => 0,
             _ => LARGE,
@@ -260,20 +271,20 @@ unsafe impl Format for Npt {
             // Nothing stands above the address.
             return Entry::Table(HostPhysAddr::new(bits).align_down_4k());
         }
+        match self.decode_own_leaf(level, bits) {
+            Some(leaf) => Entry::Leaf(leaf),
+            None => Entry::Absent,
+        }
+    }
+
+    #[inline]
+    fn decode_own_leaf(&self, _level: Level, bits: u64) -> Option<Leaf> {
         if bits & PRESENT == 0 {
-            return Entry::Absent;
+            return None;
         }
         let address = HostPhysAddr::new(bits & self.address);
-        let index = bits & PAT_INDEX;
-        let memory_type = if index == self.device {
-            MappingFlags::DEVICE
-        } else if index == self.uncached {
-            MappingFlags::UNCACHED
-        } else {
-            MappingFlags::empty()
-        };
-        let flags = Self::permissions(bits).union(memory_type);
-        Entry::Leaf(Leaf { address, flags })
+        let flags = Self::flags(bits, SOFTWARE_FLAGS);
+        Some(Leaf { address, flags })
     }
 
     #[inline]

@@ -48,7 +48,8 @@
 //! | software bit | in a leaf | in an entry that points to a table |
 //! |---|---|---|
 //! | 52 | `USER` | zero |
-//! | 11:9, 58:53 | zero | zero |
+//! | 53, 54 | `DEVICE`, `UNCACHED` once more, which is faster to read than the PAT index | zero |
+//! | 11:9, 58:55 | zero | zero |
 //!
 //! # Memory types
 //!

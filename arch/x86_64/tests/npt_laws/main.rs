@@ -92,7 +92,9 @@ fn every_leaf_decodes_to_itself_and_means_to_the_hardware_what_it_says() {
             memory_type: seen.memory_type,
             accessed: !tracking,
             dirty: !tracking && has(MappingFlags::WRITE),
-            ignored: u64::from(has(MappingFlags::USER)) << 52,
+            ignored: u64::from(has(MappingFlags::USER)) << 52
+                | u64::from(has(MappingFlags::DEVICE)) << 53
+                | u64::from(has(MappingFlags::UNCACHED)) << 54,
         };
         assert_eq!(seen, expected);
         let possible: &[u64] = match leaf.flags & MappingFlags::MEMORY_TYPE {

@@ -431,11 +431,11 @@ fn asid(number: u8) -> u32 {
 
 fn npt(mode: &str, number: u8) -> x86_64::Npt {
     let (large, tracking, by_asid) = (number & 1 == 0, number & 2 == 0, number & 4 == 0);
-    // After reset, as Linux sets it, and one without UC-.
+    // Entries 0 to 3 as after reset, as Linux sets them, and without UC-. What sets the PAT bit gets WT.
     let pats = [
-        0x0007_0406_0007_0406,
-        0x0407_0506_0007_0106,
-        0x0007_0406_0001_0406,
+        0x0404_0404_0007_0406,
+        0x0404_0404_0007_0106,
+        0x0404_0404_0001_0406,
     ];
     let capabilities = x86_64::npt::Capabilities::common()
         .with_physical_address_bits(46)
