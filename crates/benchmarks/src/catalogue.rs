@@ -28,7 +28,7 @@ const fn entry(
 }
 
 /// Every workload, in the order of reports.
-pub(crate) const ENTRIES: [Entry; 26] = [
+pub(crate) const ENTRIES: [Entry; 29] = [
     entry("W1", "map 1 GiB, 4 KiB leaves", "page", Some(0.9)),
     entry("W2a", "map 64 GiB, 1 GiB leaves", "leaf", Some(1.15)),
     entry("W2b", "map 64 GiB, 2 MiB leaves", "leaf", Some(0.9)),
@@ -56,4 +56,7 @@ pub(crate) const ENTRIES: [Entry; 26] = [
     entry("W12b", "W12, regions below only", "pair", Some(9.6)),
     entry("W12m", "W12, 10,000 regions", "pair", Some(9.6)),
     entry("W13", "faults on lazy memory", "fault", Some(1.15)),
+    entry("W16", "invalidate, no CPU inside", "request", Some(1.0)),
+    entry("W16o", "W16, one of 64 inside", "request", None),
+    entry("W16a", "W16, all of 64 inside", "request", None),
 ];

@@ -12,6 +12,7 @@ mod instructions;
 mod machine;
 mod measurement;
 mod planner;
+mod remote;
 mod report;
 mod results;
 mod selection;

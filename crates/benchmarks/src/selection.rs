@@ -13,6 +13,7 @@ use crate::machine::{
 };
 use crate::measurement::{Measurement, measure};
 use crate::planner::{Planner, REGIONS, Regions, SortFloor};
+use crate::remote::{INVALIDATIONS, Invalidate, TenExchanges};
 use crate::trial::{TableTrial, Trial};
 use crate::workload::{
     Answer, Fill, Map, OPERATIONS, PAGES, Protect, SinglePages, Split, Translate, Unmap,
@@ -161,7 +162,18 @@ impl Selection {
         self.others("W13", HandleFaults::UNITS, &mut report, || {
             let floor = Box::new(ZeroAndMap::new());
             vec![floor, Box::new(HandleFaults::new())]
-        })
+        })?;
+        let invalidations = [
+            ("W16", Invalidate::new(0)),
+            ("W16o", Invalidate::new(1)),
+            ("W16a", Invalidate::all()),
+        ];
+        for (name, invalidate) in invalidations {
+            self.others(name, INVALIDATIONS, &mut report, || {
+                vec![Box::new(TenExchanges::default()), Box::new(invalidate)]
+            })?;
+        }
+        Ok(())
     }
 
     /// Runs one workload that is not for tables: the `trials`, the floor first.

@@ -16,12 +16,13 @@ const FOOT: f64 = 56.0;
 /// The decades of the axis.
 const DECADES: [i32; 2] = [-2, 3];
 /// The first are ours; peers follow.
-const COLOURS: [(&str, &str); 10] = [
+const COLOURS: [(&str, &str); 11] = [
     ("nested-page-table/ept", "#0b5fa5"),
     ("nested-page-table/stage2", "#1f9ac9"),
     ("nested-page-table/g-stage", "#5ec4d4"),
     ("region-planner", "#0f766e"),
     ("guest-vm", "#14532d"),
+    ("host-services", "#65a30d"),
     ("page_table_multiarch", "#d1495b"),
     ("page-table-generic", "#e07b39"),
     ("aarch64-paging", "#8d5fa8"),

@@ -15,20 +15,26 @@ pub struct Posted<'a, const N: usize> {
     generation: u64,
     /// The count of each CPU, as it was.
     crossings: [u64; N],
+    /// How many other CPUs were inside: mostly none, and then nobody looks at the counts again.
+    inside: usize,
 }
 
 impl<'a, const N: usize> Posted<'a, N> {
-    pub(super) const fn new(
+    #[inline]
+    pub(super) fn new(
         space: &'a RemoteInvalidation<N>,
         this_cpu: usize,
         generation: u64,
         crossings: [u64; N],
     ) -> Self {
+        let odd = crossings.iter().filter(|&&crossings| is_inside(crossings));
+        let here = crossings.get(this_cpu).copied().is_some_and(is_inside);
         Self {
             space,
             this_cpu,
             generation,
             crossings,
+            inside: odd.count().saturating_sub(usize::from(here)),
         }
     }
 
@@ -37,6 +43,7 @@ impl<'a, const N: usize> Posted<'a, N> {
         let cpus = self.crossings.iter().enumerate();
         cpus.filter(|&(cpu, &crossings)| cpu != self.this_cpu && is_inside(crossings))
             .map(|(cpu, _)| cpu)
+            .take(self.inside)
     }
 
     /// This CPU and those that were inside **have forgotten all that this invalidation removed**: they need not at their
