@@ -70,6 +70,29 @@ impl HostMap {
         }
     }
 
+    /// Whether a guest may have all of `wanted` as RAM: every byte is RAM or reserved, and none is the hypervisor's.
+    ///
+    /// This is the part of `VmHal::grants` that depends on the machine alone. Whether the memory is free, and which guest may
+    /// have it, is for the host to say. Reserved memory has a purpose of its own: leave out of the map what no guest may have.
+    #[must_use]
+    pub fn permits_ram(&self, wanted: HostPhysRange) -> bool {
+        self.permits(&[HostUse::Ram, HostUse::Reserved], wanted)
+    }
+
+    /// Whether a guest may have all of `wanted` as a device: every byte is a device's or reserved, and none is the hypervisor's.
+    ///
+    /// A guest gets whole pages. So add the pages of a device to the map, not only its registers, if a guest may have what
+    /// else is in them.
+    #[must_use]
+    pub fn permits_device(&self, wanted: HostPhysRange) -> bool {
+        self.permits(&[HostUse::Device, HostUse::Reserved], wanted)
+    }
+
+    fn permits(&self, uses: &[HostUse], wanted: HostPhysRange) -> bool {
+        let is_own = self.first_common(HostUse::Hypervisor, wanted).is_some();
+        !is_own && self.first_outside(uses, wanted).is_none()
+    }
+
     /// The first part of `wanted` that has the use, or `None`.
     #[must_use]
     pub fn first_common(&self, host_use: HostUse, wanted: HostPhysRange) -> Option<HostPhysRange> {

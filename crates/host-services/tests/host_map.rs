@@ -55,5 +55,15 @@ proptest! {
         }
         let expected = first_run(wanted, &known(&asked), false);
         prop_assert_eq!(list(map.first_outside(&asked, wanted)), expected);
+
+        let hypervisor = known(&[HostUse::Hypervisor]);
+        let permits = |uses| {
+            let known = known(uses);
+            bytes(wanted).all(|byte| known.contains(&byte) && !hypervisor.contains(&byte))
+        };
+        let ram = permits(&[HostUse::Ram, HostUse::Reserved]);
+        let device = permits(&[HostUse::Device, HostUse::Reserved]);
+        prop_assert_eq!(map.permits_ram(wanted), ram);
+        prop_assert_eq!(map.permits_device(wanted), device);
     }
 }

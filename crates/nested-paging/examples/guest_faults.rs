@@ -8,9 +8,9 @@ use std::ptr::{self, NonNull};
 
 use nested_paging::x86_64::{Capabilities, Mode};
 use nested_paging::{
-    Ept, FaultOutcome, GuestPhysAddr, GuestUse, HostFrames, HostPhysAddr, HostPhysRange,
-    Invalidation, InvalidationFailed, MapType, MappingFlags, MemoryRegion, PAGE_SIZE_4K,
-    Population, Vm, VmConfig, VmHal,
+    Ept, FaultOutcome, GuestPhysAddr, GuestUse, HostFrames, HostMap, HostMemoryKind, HostPhysAddr,
+    HostPhysRange, HostUse, Invalidation, InvalidationFailed, MapType, MappingFlags, MemoryRegion,
+    PAGE_SIZE_4K, Population, Vm, VmConfig, VmHal,
 };
 
 /// Frames are the program's own heap: a host-physical address is the address of the byte.
@@ -49,20 +49,28 @@ unsafe impl HostFrames for Heap {
     }
 }
 
-struct Hal(Heap);
+struct Hal {
+    frames: Heap,
+    /// What the host uses its memory for.
+    host: HostMap,
+}
 
-// SAFETY: the frames are the heap's at every call. Nothing is granted or reserved. No CPU walks these tables, so none can
+// SAFETY: the frames are the heap's at every call. A device is granted, and no RAM. Nothing is reserved. No CPU walks these tables, so none can
 // reach what was removed.
 unsafe impl VmHal for Hal {
     type Frames = Heap;
 
     fn frames(&self) -> &Heap {
-        &self.0
+        &self.frames
     }
 
-    /// No memory but what comes from `frames`: no device, and no RAM at an address that the guest chooses.
-    fn grants(&self, _range: HostPhysRange, _use: GuestUse) -> bool {
-        false
+    /// The devices of the host, and no memory but what comes from `frames`. A host that keeps RAM away from its own code would
+    /// ask `permits_ram` for it.
+    fn grants(&self, range: HostPhysRange, r#use: GuestUse) -> bool {
+        match r#use.kind() {
+            HostMemoryKind::Device => self.host.permits_device(range),
+            HostMemoryKind::Ram => false,
+        }
     }
 
     fn alloc_memory_region_at(&self, _base: HostPhysAddr, _size: u64) -> bool {
@@ -76,6 +84,9 @@ unsafe impl VmHal for Hal {
         Ok(())
     }
 }
+
+/// Where the host has its UART.
+const UART: u64 = 0x0900_0000;
 
 /// What an exit handler does with an EPT violation at `gpa`.
 fn on_fault(
@@ -91,6 +102,16 @@ fn on_fault(
     }
 }
 
+/// A UART in the last page below the hypervisor.
+fn host_memory() -> Result<HostMap, Box<dyn Error>> {
+    let range = |start, size| HostPhysRange::from_start_size(HostPhysAddr::new(start), size);
+    let uses = [
+        (range(UART, PAGE_SIZE_4K)?, HostUse::Device),
+        (range(UART + PAGE_SIZE_4K, 0x20_0000)?, HostUse::Hypervisor),
+    ];
+    Ok(uses.into_iter().collect())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let format = Ept::new(
         Mode::Ept4,
@@ -102,7 +123,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     ram.population = Population::ON_FIRST_USE;
     let mut config = VmConfig::new(1, "guest", format);
     config.memory_regions = vec![ram];
-    let vm = Vm::new(config, Hal(Heap))?;
+    let hal = Hal {
+        frames: Heap,
+        host: host_memory()?,
+    };
+    let vm = Vm::new(config, hal)?;
     println!(
         "1 GiB of RAM, {} bytes of it mapped",
         vm.statistics().mapped_bytes
@@ -112,6 +137,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let page = GuestPhysAddr::new(0x20_3000);
     on_fault(&vm, page, MappingFlags::WRITE)?;
     on_fault(&vm, page, MappingFlags::READ)?;
+
+    // The guest gets the UART, but not the page behind it, which is the hypervisor's.
+    let (uart, device) = (
+        HostPhysAddr::new(UART),
+        MappingFlags::READ_WRITE | MappingFlags::DEVICE,
+    );
+    vm.map_region(GuestPhysAddr::new(0xf000_0000), uart, PAGE_SIZE_4K, device)?;
+    let elsewhere = GuestPhysAddr::new(0xf001_0000);
+    let refused = vm.map_region(elsewhere, uart, 2 * PAGE_SIZE_4K, device);
+    println!("two pages from the UART on: {refused:?}");
 
     // The host loads an image, across pages that the guest has not touched yet, and reads it back.
     let image = [0x5a; 3 * PAGE_SIZE_4K as usize];
