@@ -148,12 +148,9 @@ impl NewLeaf {
         }
         let word = spare.chain(top, self.level, address, self.word);
         let exchange = place.entry.compare_exchange(place.bits, word);
-        match exchange {
-            Exchange::Done => {
-                spare.linked(top, self.level);
-                tables.format.publish();
-            }
-            Exchange::Lost => spare.unchain(top, self.level, address),
+        if exchange == Exchange::Done {
+            spare.linked(top, self.level);
+            tables.format.publish();
         }
         Ok(exchange)
     }

@@ -17,7 +17,8 @@ use crate::tree::words::{self, FRAME_WORDS};
 /// The most tables between a root and a page.
 const MOST: usize = Level::COUNT - 1;
 
-/// Frames for tables, each of which has absent entries only. Dropping it gives them back.
+/// Frames for the tables above one leaf. Each has absent entries only, or the entry of its last chain. Dropping it gives
+/// them back.
 ///
 /// Invariant: each frame came from `tables.frames()` by `alloc(1, _)`, or by `alloc_zeroed`, and is used by nobody else.
 pub(crate) struct SpareTables<'t, F: Format, H: TableHost> {
@@ -88,6 +89,9 @@ impl<'t, F: Format, H: TableHost> SpareTables<'t, F, H> {
 
     /// Puts `leaf`, a word of `level`, at the end of a chain of one table for each level up to `top`, and returns the entry
     /// of `top` that links the chain. There are enough frames: those of the last [`take`](Self::take).
+    ///
+    /// A chain that was not linked is overwritten by the next one of the same leaf: the lowest table is the same frame again,
+    /// and so is each above it.
     pub(crate) fn chain(
         &mut self,
         top: Level,
@@ -101,14 +105,6 @@ impl<'t, F: Format, H: TableHost> SpareTables<'t, F, H> {
             word = self.tables.format.encode_table(frame);
         }
         word
-    }
-
-    /// Makes the tables of the last [`chain`](Self::chain), which was not linked, empty again.
-    pub(crate) fn unchain(&mut self, top: Level, level: Level, address: GuestPhysAddr) {
-        let absent = self.tables.format.absent();
-        for (frame, level) in self.chained(top, level) {
-            self.write(frame, level, address, absent);
-        }
     }
 
     /// The tables of the last [`chain`](Self::chain) are linked: they are no longer here.
