@@ -26,6 +26,7 @@ use crate::read::statistics::Statistics;
 use crate::read::visit::VisitedEntry;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::settle::release;
+use crate::tree::encoded::EncodedLeaves;
 use crate::tree::tables::Tables;
 use crate::tree::words::{self, FRAME_WORDS};
 
@@ -81,6 +82,8 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     #[must_use]
     pub fn with_leaf_policy(mut self, policy: LeafPolicy) -> Self {
         self.tree.tables.policy = policy.intersect(self.format().leaf_policy());
+        // It was encoded for the policy before.
+        self.tree.gather.encoded = EncodedLeaves::new();
         self
     }
 
@@ -164,7 +167,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     ///
     /// Those of [`Edit::map`], and [`MapError::NotInvalidated`]: the range is mapped, but the host could
     /// not invalidate what CPUs remember of it.
-    #[inline]
+    #[inline(always)]
     pub fn map(
         &mut self,
         guest: GuestPhysRange,
@@ -181,7 +184,7 @@ impl<F: Format, H: TableHost> NestedPageTable<F, H> {
     ///
     /// Those of [`Edit::unmap`]. [`UnmapError::NotInvalidated`] is also what becomes of an invalidation at the
     /// end of the edit that fails.
-    #[inline]
+    #[inline(always)]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         self.tree.unmap_alone(guest)
     }

@@ -4,8 +4,8 @@ use guest_addr::{GuestPhysRange, HostPhysAddr};
 use mapping_flags::MappingFlags;
 
 use crate::change::edit::Edit;
-use crate::change::one_page::removed_page;
 use crate::change::permit::Permitted;
+use crate::change::take::Taken;
 use crate::contract::error::{MapError, ProtectError, UnmapError};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
@@ -15,7 +15,7 @@ use crate::settle::release;
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
     /// [`Edit::map`] as an edit of its own.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn map_alone(
         &mut self,
         guest: GuestPhysRange,
@@ -23,8 +23,10 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         flags: MappingFlags,
     ) -> Result<(), MapError> {
         loop {
-            if self.gather.is_idle() && self.store_page(guest, host, flags) {
-                let fresh = self.fresh_page(guest);
+            if self.gather.is_idle()
+                && let Some(level) = self.store_leaf(guest, host, flags)
+            {
+                let fresh = self.fresh_leaf(guest, level);
                 return release::publish_and_invalidate(&self.tables, &mut self.gather, fresh)
                     .map_err(MapError::NotInvalidated);
             }
@@ -34,10 +36,10 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         }
     }
 
-    /// [`map_alone`](Self::map_alone) for everything but pages that take one store. Returns `false` if it mapped
-    /// nothing, and the page may take one store now: its directory is remembered.
+    /// [`map_alone`](Self::map_alone) for everything but leaves that take one store. Returns `false` if it mapped
+    /// nothing, and the leaf may take one store now: its directory is remembered.
     ///
-    /// Cold, so that a loop over pages that take one store keeps its values in registers.
+    /// Cold, so that a loop over such leaves keeps its values in registers.
     #[cold]
     #[inline(never)]
     fn map_in_edit(
@@ -46,7 +48,7 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         host: HostPhysAddr,
         flags: MappingFlags,
     ) -> Result<bool, MapError> {
-        if self.find_page_for(guest, flags) {
+        if self.find_directory(guest) {
             return Ok(false);
         }
         let edit = Edit::new(self);
@@ -56,11 +58,13 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     }
 
     /// [`Edit::unmap`] as an edit of its own.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unmap_alone(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         loop {
-            if self.gather.is_idle() && self.clear_page(guest) {
-                let removed = Some(removed_page(guest));
+            if self.gather.is_idle()
+                && let Some(removed) = self.clear_leaf(guest)
+            {
+                let removed = Some(removed);
                 return release::publish_and_invalidate(&self.tables, &mut self.gather, removed)
                     .map_err(UnmapError::NotInvalidated);
             }
@@ -70,14 +74,14 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         }
     }
 
-    /// [`unmap_alone`](Self::unmap_alone) for everything but pages that take one store. Returns `false` if it
-    /// unmapped nothing, and the page may take one store now: its directory is remembered.
+    /// [`unmap_alone`](Self::unmap_alone) for everything but leaves that take one store. Returns `false` if it unmapped
+    /// nothing, and the leaf may take one store now: its directory is remembered.
     ///
     /// Cold, as [`map_in_edit`](Self::map_in_edit) is.
     #[cold]
     #[inline(never)]
     fn unmap_in_edit(&mut self, guest: GuestPhysRange) -> Result<bool, UnmapError> {
-        if self.find_page(guest) {
+        if self.find_directory(guest) {
             return Ok(false);
         }
         let edit = Edit::new(self);
@@ -92,18 +96,10 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
-        self.find_page(guest);
         if self.gather.is_idle()
-            && let Some(leaf) = self.retire_page(guest)
+            && let Some(taken) = Taken::of(&self.tables, &mut self.gather, guest)
         {
-            self.gather.note_retired_leaf();
-            let removed = Some(removed_page(guest));
-            release::publish_and_invalidate(&self.tables, &mut self.gather, removed)
-                .map_err(UnmapError::NotInvalidated)?;
-            self.gather.clear_retired_leaves();
-            self.forget_page(guest);
-            report(leaf);
-            return Ok(());
+            return taken.report(&mut report);
         }
         Edit::new(self).unmap_reporting(guest, report)
     }

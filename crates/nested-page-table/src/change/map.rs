@@ -48,14 +48,16 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         flags: MappingFlags,
     ) -> Result<(), MapError> {
         loop {
-            if !self.tree.gather.overlaps(guest) && self.tree.store_page(guest, host, flags) {
+            if !self.tree.gather.overlaps(guest)
+                && let Some(level) = self.tree.store_leaf(guest, host, flags)
+            {
                 self.tree.gather.note_stored();
-                if let Some(fresh) = self.tree.fresh_page(guest) {
+                if let Some(fresh) = self.tree.fresh_leaf(guest, level) {
                     self.tree.gather.add(fresh);
                 }
                 return Ok(());
             }
-            if !self.tree.find_page_for(guest, flags) {
+            if !self.tree.find_directory(guest) {
                 return self.tree.map_range(guest, host, flags);
             }
         }
@@ -102,7 +104,7 @@ impl<F: Format, H: TableHost> Drop for Capped<'_, F, H> {
 }
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
-    /// [`Edit::map`], out of the way of the pages that take one store.
+    /// [`Edit::map`], out of the way of the leaves that take one store.
     pub(crate) fn map_range(
         &mut self,
         guest: GuestPhysRange,
@@ -112,7 +114,6 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         check(&self.tables, guest, host, flags)?;
         let plan = Plan::new(&self.tables, guest, host, flags);
         self.settle(guest)?;
-        let none_unreported = self.refuse_unreported();
         let (tables, gather) = (&self.tables, &mut self.gather);
         let top = tables.lowest_for(guest, plan.largest_leaf);
         let mut reserve = Reserve::empty(tables);
@@ -131,14 +132,21 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         }
         if survey.replaces_tables {
             // Or the notes of the tables would stay in their entries, and the leaves take the place of both.
-            none_unreported?;
+            gather.refuse_unreported()?;
             gather.begin_operation();
             place(&mut reserve, &plan, &top.part, Some(gather));
             release::carry_out(tables, gather).map_err(Unsettled::InvalidationFailed)?;
         }
-        words::release();
         place(&mut reserve, &plan, &top.part, None);
         note_fresh(tables, gather, guest, frames > 0, &plan);
+        if tables.geometry().entry_size(top.part.table.level) == guest.size() {
+            // It was one leaf, since `lowest_for` goes on to smaller ones otherwise. The next can take one store.
+            let leaf = leaf_word(tables, top.part.table.level, &plan, guest.start());
+            let attributes = leaf ^ tables.format.address_bits(host);
+            gather
+                .encoded
+                .remember(top.part.table.level, flags, attributes);
+        }
         Ok(())
     }
 }
@@ -295,16 +303,9 @@ impl<F: Format, H: TableHost> Look for Placing<'_, '_, F, H> {
             return 0;
         }
         let tables = self.reserve.tables;
-        let mut leaf = leaf_word(tables, run.level, self.plan, run.start);
-        let step = leaf_step(tables, run.level);
-        let is_absent = |entry: &&Word| tables.find(run.level, entry.load()) == Found::Absent;
-        let absent = run.entries.iter().take_while(is_absent);
-        absent
-            .map(|entry| {
-                entry.store(leaf, Ordering::Relaxed);
-                leaf = leaf.wrapping_add(step);
-            })
-            .count()
+        // The survey has found nothing there, and empty tables are gone.
+        place_run(tables, self.plan, run);
+        run.entries.len()
     }
 
     fn at(&mut self, seen: &Seen<'_>) -> Next {
@@ -325,5 +326,17 @@ impl<F: Format, H: TableHost> Look for Placing<'_, '_, F, H> {
             seen.entry.store(bits, Ordering::Release);
         }
         Next::Over
+    }
+}
+
+/// Stores leaves in all entries of `run`, which are absent.
+fn place_run<F: Format, H: TableHost>(tables: &Tables<F, H>, plan: &Plan, run: &Run<'_>) {
+    let first = leaf_word(tables, run.level, plan, run.start);
+    let step = leaf_step(tables, run.level);
+    let mut leaf = first;
+    words::release();
+    for entry in run.entries {
+        entry.store(leaf, Ordering::Relaxed);
+        leaf = leaf.wrapping_add(step);
     }
 }

@@ -22,7 +22,7 @@
 //!    [`settle`](crate::settle) invalidates, reports leaves and gives tables back.
 //!
 //! Two cases skip the survey and the reserve. If the whole range lies below one absent entry, nothing can be in the way,
-//! so `map` takes frames while it builds. A single page whose table exists takes one store (`one_page`).
+//! so `map` takes frames while it builds. A single leaf of 4 KiB or 2 MiB whose table exists takes one store (`one_leaf`).
 //!
 //! # Invariants
 //!
@@ -52,8 +52,9 @@
 //! |---|---|
 //! | `edit`, `alone` | a group of changes; operations that are such a group by themselves |
 //! | `map`, `unmap`, `protect`, `reclaim` | the operations |
-//! | `one_page` | single pages that take one store |
+//! | `one_leaf` | single leaves that take one store |
 //! | `permit` | permissions of equal leaves side by side in one table, without survey and reserve |
+//! | `take` | few leaves that wait on the stack until they are reported |
 //! | `survey`, `permission_survey`, `reserve` | finding conflicts, counting frames; taking them from the host |
 //! | `build`, `split`, `rewrite` | building tables, replacing leaves by tables, changing permissions in place |
 //!
@@ -63,7 +64,7 @@ pub(crate) mod alone;
 pub(crate) mod build;
 pub(crate) mod edit;
 pub(crate) mod map;
-pub(crate) mod one_page;
+pub(crate) mod one_leaf;
 pub(crate) mod permission_survey;
 pub(crate) mod permit;
 pub(crate) mod protect;
@@ -72,4 +73,5 @@ pub(crate) mod reserve;
 pub(crate) mod rewrite;
 pub(crate) mod split;
 pub(crate) mod survey;
+pub(crate) mod take;
 pub(crate) mod unmap;

@@ -6,7 +6,6 @@ use guest_addr::{GuestPhysRange, HostPhysAddr};
 
 use crate::change::edit::Edit;
 use crate::change::map::retire_table;
-use crate::change::one_page::removed_page;
 use crate::change::split::{Action, Clear, Operation};
 use crate::change::survey::Survey;
 use crate::contract::error::{UnmapError, Unsettled};
@@ -15,9 +14,11 @@ use crate::contract::host::TableHost;
 use crate::contract::invalidation::InvalidationFailed;
 use crate::contract::level::Level;
 use crate::contract::mapping::UnmappedLeaf;
+use crate::settle::gather::Gather;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::tree::pass::{Found, Look, Next, Run, Seen};
 use crate::tree::retired::retired_word;
+use crate::tree::tables::{Part, Tables};
 use crate::tree::words::Word;
 
 impl<F: Format, H: TableHost> Edit<'_, F, H> {
@@ -38,12 +39,12 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
     #[inline]
     pub fn unmap(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
         loop {
-            if self.tree.clear_page(guest) {
+            if let Some(removed) = self.tree.clear_leaf(guest) {
                 self.tree.gather.note_stored();
-                self.tree.gather.add(removed_page(guest));
+                self.tree.gather.add(removed);
                 return Ok(());
             }
-            if !self.tree.find_page(guest) {
+            if !self.tree.find_directory(guest) {
                 return self.tree.unmap_range(guest);
             }
         }
@@ -67,11 +68,13 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
         guest: GuestPhysRange,
         mut report: impl FnMut(UnmappedLeaf),
     ) -> Result<(), UnmapError> {
-        self.tree.check_unmap(guest)?;
+        check_unmap(&self.tree.tables, guest)?;
         self.tree
             .flush_reporting(&mut report)
             .map_err(Unsettled::InvalidationFailed)?;
-        self.tree.remove(guest, Retire)?;
+        let (tables, gather) = (&self.tree.tables, &mut self.tree.gather);
+        let top = tables.lowest_over(guest);
+        remove(tables, gather, &top.part, Retire)?;
         self.tree
             .flush_reporting(&mut report)
             .map_err(UnmapError::NotInvalidated)
@@ -79,45 +82,56 @@ impl<F: Format, H: TableHost> Edit<'_, F, H> {
 }
 
 impl<F: Format, H: TableHost> GatheringTree<F, H> {
-    /// [`Edit::unmap`], out of the way of the pages that take one store.
+    /// [`Edit::unmap`], out of the way of the leaves that take one store.
+    #[inline]
     pub(crate) fn unmap_range(&mut self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        self.check_unmap(guest)?;
-        // Or the leaves in a table that is unlinked now would be taken for some of them.
-        self.refuse_unreported()?;
-        self.remove(guest, Clear)
-    }
-
-    fn check_unmap(&self, guest: GuestPhysRange) -> Result<(), UnmapError> {
-        let geometry = self.tables.geometry();
-        if !guest.is_aligned_4k() {
-            return Err(UnmapError::Unaligned { guest });
-        }
-        if !geometry.holds_guest(&guest) {
-            let bits = geometry.input_bits();
-            return Err(UnmapError::GuestTooWide { guest, bits });
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, guest: GuestPhysRange, action: impl Action) -> Result<(), UnmapError> {
         let (tables, gather) = (&self.tables, &mut self.gather);
+        check_unmap(tables, guest)?;
+        // Or the leaves in a table that is unlinked now would be taken for some of them.
+        gather.refuse_unreported()?;
         let top = tables.lowest_over(guest);
-        let mut survey = Survey::to_unmap(tables);
-        // Pages are never split.
-        if top.part.table.level != Level::PAGE_4K {
-            survey.of(&top.part);
-        }
-        let frames = survey.frames;
-        let mut clearing = Clearing {
-            operation: Operation::new(tables, gather, action),
-            result: Ok(()),
-        };
-        if !clearing.operation.reserve.take(frames) {
-            return Err(UnmapError::OutOfMemory { frames });
-        }
-        tables.pass_over(&top.part, &mut clearing);
-        clearing.result.map_err(UnmapError::NotInvalidated)
+        remove(tables, gather, &top.part, Clear)
     }
+}
+
+#[inline]
+fn check_unmap<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    guest: GuestPhysRange,
+) -> Result<(), UnmapError> {
+    let geometry = tables.geometry();
+    if !guest.is_aligned_4k() {
+        return Err(UnmapError::Unaligned { guest });
+    }
+    if !geometry.holds_guest(&guest) {
+        let bits = geometry.input_bits();
+        return Err(UnmapError::GuestTooWide { guest, bits });
+    }
+    Ok(())
+}
+
+#[inline]
+fn remove<F: Format, H: TableHost>(
+    tables: &Tables<F, H>,
+    gather: &mut Gather,
+    part: &Part,
+    action: impl Action,
+) -> Result<(), UnmapError> {
+    let mut survey = Survey::to_unmap(tables);
+    // Pages are never split.
+    if part.table.level != Level::PAGE_4K {
+        survey.of(part);
+    }
+    let frames = survey.frames;
+    let mut clearing = Clearing {
+        operation: Operation::new(tables, gather, action),
+        result: Ok(()),
+    };
+    if !clearing.operation.reserve.take(frames) {
+        return Err(UnmapError::OutOfMemory { frames });
+    }
+    tables.pass_over(part, &mut clearing);
+    clearing.result.map_err(UnmapError::NotInvalidated)
 }
 
 /// The leaves become absent, and leave notes to be reported.

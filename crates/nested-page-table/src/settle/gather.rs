@@ -4,10 +4,12 @@ use core::mem;
 
 use guest_addr::GuestPhysRange;
 
+use crate::contract::error::Unsettled;
 use crate::contract::invalidation::{
     AddressSpaceId, Change, InvalidatedRange, Invalidation, InvalidationFailed, Scope,
 };
 use crate::contract::level::Level;
+use crate::tree::encoded::EncodedLeaves;
 use crate::tree::recent::Recent;
 
 /// The changes that wait for their invalidation, in the order in which they were made.
@@ -15,8 +17,10 @@ use crate::tree::recent::Recent;
 #[repr(C)]
 pub(crate) struct Gather {
     noted: u8,
-    /// The directory and the flags of the last single page. Here, since no table is unlinked without a note.
+    /// The directory of the last leaf. Here, since no table is unlinked without a note.
     pub(crate) recent: Recent,
+    /// The kinds of leaves that were mapped last. Here, so that all that a single leaf needs stands together.
+    pub(crate) encoded: EncodedLeaves,
     /// The changed ranges. Without the flag [`CHANGED`], it has one range, a placeholder, and does not ask for
     /// everything.
     request: Invalidation,
@@ -37,6 +41,7 @@ impl Gather {
     pub(crate) fn new(space: AddressSpaceId) -> Self {
         Self {
             recent: Recent::new(),
+            encoded: EncodedLeaves::new(),
             request: Invalidation::unused(space, Scope::AllCpus),
             noted: 0,
         }
@@ -179,12 +184,6 @@ impl Gather {
         self.noted & STORED != 0
     }
 
-    /// Whether stores wait to be published, and nothing has to be invalidated.
-    #[inline]
-    pub(crate) fn has_only_stores(&self) -> bool {
-        self.noted == STORED
-    }
-
     /// Whether entries hold notes of tables.
     #[inline]
     pub(crate) fn has_retired_tables(&self) -> bool {
@@ -195,6 +194,15 @@ impl Gather {
     #[inline]
     pub(crate) fn has_unreported_leaves(&self) -> bool {
         self.noted & RETIRED_LEAVES != 0
+    }
+
+    /// Refuses to go on where leaves wait to be reported.
+    #[inline]
+    pub(crate) fn refuse_unreported(&self) -> Result<(), Unsettled> {
+        match self.has_unreported_leaves() {
+            true => Err(Unsettled::Unreported),
+            false => Ok(()),
+        }
     }
 
     /// Notes that no entry holds the note of a leaf any more.
@@ -228,12 +236,6 @@ impl Gather {
             0 => &[],
             _ => self.request.pushed(),
         }
-    }
-
-    /// Forgets the stores, with nothing else noted: they were published.
-    #[inline]
-    pub(crate) fn clear_stores(&mut self) {
-        self.noted = 0;
     }
 
     /// Forgets everything: it was carried out.

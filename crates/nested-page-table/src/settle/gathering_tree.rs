@@ -23,8 +23,10 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     /// A tree for the address space `space`, in which nothing was changed.
     #[inline]
     pub(crate) fn new(tables: Tables<F, H>, space: AddressSpaceId) -> Self {
-        let gather = Gather::new(space);
-        Self { tables, gather }
+        Self {
+            tables,
+            gather: Gather::new(space),
+        }
     }
 
     /// Carries out the pending batch; where that fails, it stays pending.
@@ -54,15 +56,6 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
     #[inline]
     pub(crate) fn settle_all(&mut self) -> Result<(), Unsettled> {
         self.flush()?;
-        self.refuse_unreported()
-    }
-
-    /// Refuses to go on where leaves wait to be reported.
-    #[inline]
-    pub(crate) fn refuse_unreported(&self) -> Result<(), Unsettled> {
-        match self.gather.has_unreported_leaves() {
-            true => Err(Unsettled::Unreported),
-            false => Ok(()),
-        }
+        self.gather.refuse_unreported()
     }
 }

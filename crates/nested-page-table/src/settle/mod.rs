@@ -30,7 +30,7 @@
 //!   for everything, so the sweep still finds every note.
 //! - The gather belongs to the tree and not to the edit. If an edit is leaked (`mem::forget`), the next flush
 //!   carries out its changes.
-//! - The gather also remembers the *directory* of the last single page: the 512 entries that translate its GiB.
+//! - The gather also remembers the *directory* of the last leaf: the 512 entries that translate its GiB.
 //!   `note_retired_table` forgets it, and the sweep runs only after a call of this function. So a remembered directory is
 //!   never given back.
 //!

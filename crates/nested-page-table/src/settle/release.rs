@@ -24,13 +24,10 @@ pub(crate) fn flush<F: Format, H: TableHost>(
     tables: &Tables<F, H>,
     gather: &mut Gather,
 ) -> Result<(), InvalidationFailed> {
-    if gather.has_only_stores() {
-        tables.format.publish();
-        gather.clear_stores();
-    } else if !gather.is_idle() {
-        return carry_out(tables, gather);
+    match gather.is_idle() {
+        true => Ok(()),
+        false => carry_out(tables, gather),
     }
-    Ok(())
 }
 
 /// [`flush`], with something to carry out.

@@ -36,8 +36,8 @@
 //!   entry is the address of a table.
 //! - Live tables are written by atomics only. They are also read by atomics, with one exception: `all_have` compares
 //!   entries by plain loads, while neither a CPU nor a page walker writes them.
-//! - A *directory* is the 512 entries that translate one GiB. The remembered directory (`recent`) is linked, or is a part
-//!   of the root. `settle` forgets it before a table can be given back.
+//! - A *directory* is the 512 entries that translate one GiB. The remembered directory (`recent`) is linked below the
+//!   root. `settle` forgets it before a table can be given back.
 //!
 //! Nothing here can fail. A walk beyond the input width, or below the pages, finds nothing.
 //!
@@ -46,12 +46,14 @@
 //! | `words` | host memory as entries, live or private |
 //! | `tables` | from the root to the entry that translates an address |
 //! | `slots`, `pass` | the entries that a range touches, in one table and in the tree |
-//! | `recent` | the directory and the flags of the last single page |
+//! | `recent` | the directory that was used last |
+//! | `encoded` | the bits of the kinds of leaves that were mapped last |
 //! | `retired` | the notes of leaves |
 //! | `watch` | calls a test before each access (feature `watch`) |
 //!
 //! May name: `contract`.
 
+pub(crate) mod encoded;
 pub(crate) mod pass;
 pub(crate) mod recent;
 pub(crate) mod retired;

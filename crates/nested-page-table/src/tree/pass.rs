@@ -96,6 +96,26 @@ impl<L: FnMut(&Seen<'_>) -> Next> Look for L {
 }
 
 impl<F: Format, H: TableHost> Tables<F, H> {
+    /// All entries for `part` as one run, if its range has the whole of each and lies within the input width.
+    #[inline]
+    pub(crate) fn whole_run(&self, part: &Part) -> Option<Run<'_>> {
+        let Part { table, range } = *part;
+        let (level, start) = (table.level, range.start());
+        let shift = self.geometry().shift(level);
+        let is_whole = (start.as_u64() | range.size()) & ((1 << shift) - 1) == 0;
+        if !is_whole || !self.geometry().holds_guest(&range) {
+            return None;
+        }
+        let entries = self.entries(table);
+        let first = (start.as_u64() >> shift) as usize & entries.len().wrapping_sub(1);
+        let count = (range.size() >> shift) as usize;
+        Some(Run {
+            level,
+            entries: entries.get(first..)?.get(..count)?,
+            start,
+        })
+    }
+
     /// Shows `look` the entries of `table` that `range` touches, in ascending order, and follows it
     /// into the tables below.
     #[inline]

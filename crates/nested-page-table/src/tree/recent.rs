@@ -1,7 +1,6 @@
-//! A cache of the last single page's directory and flags. The next page usually has the same.
+//! From the root to the entries of a small range, with a cache of the last directory on the way.
 
-use guest_addr::{GuestPhysAddr, HostPhysAddr};
-use mapping_flags::MappingFlags;
+use guest_addr::{GuestPhysAddr, GuestPhysRange, HostPhysAddr};
 
 use crate::contract::entry::Entry;
 use crate::contract::format::Format;
@@ -10,27 +9,21 @@ use crate::contract::level::Level;
 use crate::tree::tables::Tables;
 use crate::tree::words::Word;
 
-/// The directory that was used last, and the flags that a page was mapped with last.
+/// The directory that was used last, since the next leaf usually has the same.
 ///
-/// A *directory* is the table, or the part of a root, of which the 512 entries of 2 MiB translate one
-/// GiB: for any page of that GiB the walk begins there, as the hardware's own does.
+/// A *directory* is the table of which the 512 entries of 2 MiB translate one GiB: for any leaf of at most 2 MiB in
+/// that GiB the walk begins there, as the hardware's own does.
 ///
-/// Invariants: the directory is linked, or is the root, and translates the whole GiB, or what of it lies
-/// within the input width, behind which it is zero; the format accepts `flags` and has `attributes` for
-/// them at 4 KiB. With a table that is unlinked, the directory is [forgotten](Self::forget).
+/// Invariant: the directory is linked, and translates the whole GiB. With a table that is unlinked, the directory is
+/// [forgotten](Self::forget).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent {
     /// A guest-physical address in units of 1 GiB, or [`NOTHING`].
     gib: u64,
     directory: HostPhysAddr,
-    /// The flags as a number, or [`NOTHING`].
-    flags: u64,
-    attributes: u64,
-    /// The bits that no host address of a page has.
-    never_in_host: u64,
 }
 
-/// No address in units of 1 GiB, and no flags.
+/// No address in units of 1 GiB.
 const NOTHING: u64 = u64::MAX;
 
 impl Recent {
@@ -40,69 +33,50 @@ impl Recent {
         Self {
             gib: NOTHING,
             directory: HostPhysAddr::ZERO,
-            flags: NOTHING,
-            attributes: 0,
-            never_in_host: 0,
         }
     }
 
-    /// The entry of 4 KiB for `address`, if its directory is remembered and has a leaf table there.
+    /// The entry of `level`, 4 KiB or 2 MiB, that translates `address`, if its directory is remembered and there is a
+    /// table of that level.
     #[inline]
-    pub(crate) fn page_entry<'t, F: Format, H: TableHost>(
+    pub(crate) fn entry<'t, F: Format, H: TableHost>(
         &self,
         tables: &'t Tables<F, H>,
+        level: Level,
         address: GuestPhysAddr,
     ) -> Option<&'t Word> {
         if gib_of(address) != self.gib {
             return None;
         }
-        let above = tables.entry_in_frame(self.directory, Level::BLOCK_2M, address);
-        let Entry::Table(leaf_table) = tables.decode(Level::BLOCK_2M, above) else {
-            return None;
-        };
-        Some(tables.entry_in_frame(leaf_table, Level::PAGE_4K, address))
+        let entry = tables.entry_in_frame(self.directory, Level::BLOCK_2M, address);
+        if level == Level::BLOCK_2M {
+            return Some(entry);
+        }
+        match tables.decode(Level::BLOCK_2M, entry) {
+            Entry::Table(table) => Some(tables.entry_in_frame(table, Level::PAGE_4K, address)),
+            _ => None,
+        }
     }
 
-    /// Remembers the directory over `address`. Returns `false` if there is none, or if it was remembered
-    /// already.
+    /// Remembers the directory over `address`. Returns whether there is one, and it is another.
+    #[inline]
     pub(crate) fn find<F: Format, H: TableHost>(
         &mut self,
         tables: &Tables<F, H>,
         address: GuestPhysAddr,
     ) -> bool {
         let gib = gib_of(address);
-        if gib == self.gib {
-            return false;
+        // A root has another number of entries.
+        if gib != self.gib && tables.geometry().root_level() > Level::BLOCK_2M {
+            // The walk to an entry of 2 MiB ends at the directory.
+            let block = GuestPhysRange::block_at(address, Level::BLOCK_2M.shift());
+            let table = tables.lowest_over(block).part.table;
+            if table.level == Level::BLOCK_2M {
+                (self.gib, self.directory) = (gib, table.address);
+                return true;
+            }
         }
-        let Some(directory) = tables.directory(address) else {
-            return false;
-        };
-        (self.gib, self.directory) = (gib, directory);
-        true
-    }
-
-    /// All bits but the address of a page at `host` with `flags`, if they are the flags of last time
-    /// and the page is one that an entry can point to.
-    #[inline]
-    pub(crate) fn attributes(&self, host: HostPhysAddr, flags: MappingFlags) -> Option<u64> {
-        let possible = u64::from(flags.bits()) == self.flags;
-        (possible && host.as_u64() & self.never_in_host == 0).then_some(self.attributes)
-    }
-
-    /// Remembers `flags`. Says whether the format accepts them, and others were remembered before.
-    pub(crate) fn learn<F: Format, H: TableHost>(
-        &mut self,
-        tables: &Tables<F, H>,
-        flags: MappingFlags,
-    ) -> bool {
-        let number = flags.bits().into();
-        if number == self.flags || tables.check_flags(flags).is_err() {
-            return false;
-        }
-        self.flags = number;
-        self.attributes = tables.leaf_attributes(Level::PAGE_4K, flags);
-        self.never_in_host = !tables.geometry().last_host_page().as_u64();
-        true
+        false
     }
 
     /// Forgets the directory, which may have been unlinked.

@@ -203,29 +203,6 @@ impl<F: Format, H: TableHost> Tables<F, H> {
         })
     }
 
-    /// The directory over `address`: the 512 entries of 2 MiB that translate its GiB, if there are
-    /// such. They are a table below the root, or a frame of the root, in which a root of fewer entries
-    /// is followed by zeroes.
-    pub(crate) fn directory(&self, address: GuestPhysAddr) -> Option<HostPhysAddr> {
-        let geometry = self.geometry();
-        let mut level = geometry.root_level();
-        let mut entry = self.root_entry(level, address)?;
-        let mut table = self.root;
-        while level > Level::BLOCK_2M {
-            let Entry::Table(address_below) = self.decode(level, entry) else {
-                return None;
-            };
-            table = address_below;
-            level = level.below()?;
-            entry = self.entry_in_frame(table, level, address);
-        }
-        let offset = size_of::<u64>() * geometry.index(level, address);
-        let part = HostPhysAddr::new(offset as u64).align_down_4k();
-        // A root is aligned to its size, and takes whole frames.
-        let directory = HostPhysAddr::new(table.as_u64() | part.as_u64());
-        (level == Level::BLOCK_2M).then_some(directory)
-    }
-
     /// The entry of the root, which is of level `root`, that translates `address`, or `None` beyond
     /// the input width.
     #[inline]
