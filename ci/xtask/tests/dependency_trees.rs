@@ -20,8 +20,8 @@ const TREES: &[(&str, &[&str])] = &[
     ("region-planner", &["bitflags"]),
     ("device-tree-regions", &[]),
     ("reference-mmu", &[]),
-    ("guest-vm", &["arrayvec", "bitflags", "spin"]),
-    ("nested-paging", &["arrayvec", "bitflags", "cfg-if", "spin"]),
+    ("guest-vm", &["arrayvec", "bitflags"]),
+    ("nested-paging", &["arrayvec", "bitflags", "cfg-if"]),
 ];
 
 /// The external crates in the output of `cargo tree --prefix none`: those without a path in brackets.
