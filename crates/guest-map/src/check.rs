@@ -22,6 +22,7 @@ use crate::plan::Planned;
 use crate::problem::{Failure, Problem, line_at};
 use crate::report::Answer;
 use crate::report::json::{Sequence, Tables, Vm, WarningObject};
+use crate::report::progress::Progress;
 use crate::report::table::write_warnings;
 use crate::report::words::count;
 use crate::report::wrap::Paragraph;
@@ -230,9 +231,18 @@ fn check_tables<F: Walkable>(
         leaves: LeafCounts::default(),
     };
     let memory = WalkerMemory(host.memory());
-    let walk = built
-        .mmu
-        .try_for_each_region(&memory, |region| comparison.see(&region));
+    let LeafCounts {
+        size_4k,
+        size_2m,
+        size_1g,
+    } = planned.cost.leaves;
+    let total = size_4k.saturating_add(size_2m).saturating_add(size_1g);
+    let mut progress = Progress::new("comparing", total);
+    let walk = built.mmu.try_for_each_region(&memory, |region| {
+        progress.step();
+        comparison.see(&region)
+    });
+    drop(progress);
     if let ControlFlow::Break(difference) = walk {
         return Err(difference);
     }

@@ -16,6 +16,7 @@ use crate::plan::Planned;
 use crate::problem::{Failure, Problem};
 use crate::report::Answer;
 use crate::report::json::{Hexadecimal, Vm, hexadecimal};
+use crate::report::progress::Progress;
 use crate::report::size::size;
 use crate::report::words::{count, memory};
 use crate::report::wrap::Paragraph;
@@ -120,7 +121,10 @@ fn levels<F: Walkable>(built: &Built<'_, F>) -> Vec<Level> {
 fn leaves<F: Walkable>(built: &Built<'_, F>, host: &Host) -> Result<Vec<Leaves>, String> {
     let mut runs: Vec<Run<_>> = Vec::new();
     let memory = WalkerMemory(host.memory());
+    let total = built.vm.statistics().leaves.iter().sum();
+    let mut progress = Progress::new("reading tables", total);
     let walk = built.mmu.try_for_each_region(&memory, |region| {
+        progress.step();
         let next = match Run::new(&region) {
             Ok(next) => next,
             Err(text) => return ControlFlow::Break(text),

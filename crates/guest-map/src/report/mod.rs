@@ -3,6 +3,7 @@
 pub(crate) mod html;
 pub(crate) mod json;
 mod picture;
+pub(crate) mod progress;
 pub(crate) mod size;
 pub(crate) mod svg;
 pub(crate) mod table;
