@@ -9,6 +9,7 @@ use crate::change::take::Taken;
 use crate::contract::error::{MapError, ProtectError, UnmapError};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
+use crate::contract::invalidation::InvalidatedRange;
 use crate::contract::mapping::UnmappedLeaf;
 use crate::settle::gathering_tree::GatheringTree;
 use crate::settle::release;
@@ -114,21 +115,22 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         if self.gather.is_idle() {
             match self.tables.permit(guest, permissions) {
                 Permitted::Already => return Ok(()),
-                Permitted::Now(changed) => {
-                    return release::publish_and_invalidate(
-                        &self.tables,
-                        &mut self.gather,
-                        changed,
-                    )
-                    .map_err(ProtectError::NotInvalidated);
-                }
+                Permitted::Now(changed) => return self.publish_permitted(changed),
                 Permitted::Nothing => {}
             }
         }
         self.protect_in_edit(guest, permissions)
     }
 
+    #[inline]
+    fn publish_permitted(&mut self, changed: Option<InvalidatedRange>) -> Result<(), ProtectError> {
+        release::publish_and_invalidate(&self.tables, &mut self.gather, changed)
+            .map_err(ProtectError::NotInvalidated)
+    }
+
     /// [`protect_alone`](Self::protect_alone) for everything but equal leaves in one table.
+    ///
+    /// Cold, as [`map_in_edit`](Self::map_in_edit) is.
     #[cold]
     #[inline(never)]
     fn protect_in_edit(
@@ -136,6 +138,13 @@ impl<F: Format, H: TableHost> GatheringTree<F, H> {
         guest: GuestPhysRange,
         permissions: MappingFlags,
     ) -> Result<(), ProtectError> {
+        if self.gather.is_idle() {
+            match self.tables.permit_each(guest, permissions) {
+                Permitted::Already => return Ok(()),
+                Permitted::Now(changed) => return self.publish_permitted(changed),
+                Permitted::Nothing => {}
+            }
+        }
         let edit = Edit::new(self);
         edit.tree.protect_range(guest, permissions)?;
         edit.finish().map_err(ProtectError::NotInvalidated)

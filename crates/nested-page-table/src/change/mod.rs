@@ -53,7 +53,7 @@
 //! | `edit`, `alone` | a group of changes; operations that are such a group by themselves |
 //! | `map`, `unmap`, `protect`, `reclaim` | the operations |
 //! | `one_leaf` | single leaves that take one store |
-//! | `permit` | permissions of equal leaves side by side in one table, without survey and reserve |
+//! | `permit` | permissions of leaves side by side in one table, without survey and reserve |
 //! | `take` | few leaves that wait on the stack until they are reported |
 //! | `survey`, `permission_survey`, `reserve` | finding conflicts, counting frames; taking them from the host |
 //! | `build`, `split`, `rewrite` | building tables, replacing leaves by tables, changing permissions in place |

@@ -18,8 +18,9 @@ pub(crate) struct PermissionSurvey<'a, F: Format, H: TableHost> {
     action: &'a Permit,
     /// All bits but those of the address.
     attribute_bits: u64,
-    /// The level and the attributes of the last leaf that can have the permissions: others like it can.
-    accepted: (Level, u64),
+    /// The level and the attributes of the last two kinds of leaves that can have the permissions, the newest first:
+    /// others like them can.
+    accepted: [(Level, u64); 2],
     frames: u64,
     refused: Option<ProtectError>,
 }
@@ -33,7 +34,7 @@ impl<'a, F: Format, H: TableHost> PermissionSurvey<'a, F, H> {
             tables,
             action,
             attribute_bits,
-            accepted: (Level::PAGE_4K, format.absent() & attribute_bits),
+            accepted: [(Level::PAGE_4K, format.absent() & attribute_bits); 2],
             frames: 0,
             refused: None,
         }
@@ -64,7 +65,7 @@ impl<'a, F: Format, H: TableHost> PermissionSurvey<'a, F, H> {
     /// permissions.
     fn accepts(&mut self, level: Level, bits: u64) -> bool {
         let attributes = (level, bits & self.attribute_bits);
-        if attributes == self.accepted {
+        if self.accepted.contains(&attributes) {
             return true;
         }
         let accepted = match self.tables.format.decode_own(level, bits) {
@@ -73,7 +74,7 @@ impl<'a, F: Format, H: TableHost> PermissionSurvey<'a, F, H> {
             Entry::Table(_) => false,
         };
         if accepted {
-            self.accepted = attributes;
+            self.accepted = [attributes, self.accepted[0]];
         }
         accepted
     }

@@ -8,11 +8,14 @@ use core::sync::atomic::Ordering;
 use guest_addr::GuestPhysRange;
 use mapping_flags::MappingFlags;
 
-use crate::change::rewrite::change_between;
+use crate::change::permission_survey::PermissionSurvey;
+use crate::change::protect::Permit;
+use crate::change::rewrite::{Rewrite, Rewritten, change_between};
 use crate::contract::format::Format;
 use crate::contract::host::TableHost;
-use crate::contract::invalidation::InvalidatedRange;
+use crate::contract::invalidation::{Change, InvalidatedRange};
 use crate::contract::level::Level;
+use crate::tree::pass::{Look, Run};
 use crate::tree::tables::Tables;
 use crate::tree::words::Word;
 
@@ -22,13 +25,13 @@ pub(crate) enum Permitted {
     Already,
     /// All has the permissions now. What has to be invalidated for that.
     Now(Option<InvalidatedRange>),
-    /// Nothing: this takes more than one table, or several kinds of leaves, or it is an error.
+    /// Nothing: this takes more than one table, or a split, or it is an error.
     Nothing,
 }
 
 impl<F: Format, H: TableHost> Tables<F, H> {
-    /// Gives the leaves in `guest` the permissions `permissions`, if they fill it, differ in nothing but their addresses
-    /// and have one table, and if the arguments are right.
+    /// Gives the leaves in `guest` the permissions `permissions`, if they fill it, differ in nothing but their addresses,
+    /// have one table, and can have the permissions whole. Whoever calls it has borrowed the tree mutably.
     #[inline]
     pub(crate) fn permit(&self, guest: GuestPhysRange, permissions: MappingFlags) -> Permitted {
         self.permit_row(guest, permissions)
@@ -61,10 +64,66 @@ impl<F: Format, H: TableHost> Tables<F, H> {
                 entry.store(entry.load() ^ first ^ new, Ordering::Relaxed);
             }
         }
-        let change = change_between(leaf.flags, permissions);
-        let changed = rules.needs_invalidation(change);
-        let changed = changed.then(|| InvalidatedRange::leaves(guest, level, change));
-        Some(Permitted::Now(changed))
+        Some(self.permitted(guest, level, change_between(leaf.flags, permissions)))
+    }
+
+    /// [`permit`](Self::permit) for absent entries and leaves of several kinds, too.
+    #[inline(never)]
+    pub(crate) fn permit_each(
+        &self,
+        guest: GuestPhysRange,
+        permissions: MappingFlags,
+    ) -> Permitted {
+        self.permit_mixed_row(guest, permissions)
+            .unwrap_or(Permitted::Nothing)
+    }
+
+    #[inline]
+    fn permit_mixed_row(
+        &self,
+        guest: GuestPhysRange,
+        permissions: MappingFlags,
+    ) -> Option<Permitted> {
+        if !self.is_permission(permissions) {
+            return None;
+        }
+        let (level, entries) = self.row(guest)?;
+        let action = Permit {
+            permissions,
+            largest: self.policy.largest_for(permissions),
+        };
+        let start = guest.start();
+        let run = Run {
+            level,
+            entries,
+            start,
+        };
+        if PermissionSurvey::of(self, &action).run(&run) != entries.len() {
+            return None;
+        }
+        let (_, rewritten) = Rewrite::new(&self.format, level, permissions).leading(entries);
+        Some(match rewritten {
+            None => Permitted::Already,
+            Some(Rewritten {
+                first,
+                last,
+                change,
+            }) => self.permitted(run.span(first, last), level, change),
+        })
+    }
+
+    /// What follows from `change` of the leaves of `level` in `range`.
+    #[inline]
+    fn permitted(&self, range: GuestPhysRange, level: Level, change: Change) -> Permitted {
+        let needed = self.format.rules().needs_invalidation(change);
+        Permitted::Now(needed.then(|| InvalidatedRange::leaves(range, level, change)))
+    }
+
+    /// Whether `permissions` are permissions, and the format accepts them.
+    #[inline]
+    fn is_permission(&self, permissions: MappingFlags) -> bool {
+        MappingFlags::PERMISSIONS.contains(permissions)
+            && self.format.check_flags(permissions).is_ok()
     }
 
     /// Whether a leaf of `level` with the flags `old` can have `permissions`.

@@ -4,6 +4,7 @@
     reason = "reads entries that nobody writes with plain loads"
 )]
 
+use core::mem;
 use core::sync::atomic::Ordering;
 
 use mapping_flags::MappingFlags;
@@ -28,9 +29,17 @@ pub(crate) struct Rewrite<'f, F: Format> {
     flags: MappingFlags,
     /// All bits but those of the address.
     attribute_bits: u64,
-    /// The attributes of the last leaf. Those of an absent entry at first, which stays as it is.
+    /// What was learned from the last leaf.
+    last: Kind,
+    /// The kind before: leaves of two kinds often take turns, as do leaves and holes.
+    other: Kind,
+}
+
+/// What becomes of leaves with equal attributes.
+#[derive(Clone, Copy)]
+struct Kind {
     attributes: u64,
-    /// What is flipped in leaves with these attributes.
+    /// What is flipped in them.
     flipped: u64,
     /// What that means for them: nothing if no bit is flipped.
     change: Option<Change>,
@@ -49,14 +58,18 @@ pub(crate) struct Rewritten {
 impl<'f, F: Format> Rewrite<'f, F> {
     pub(crate) fn new(format: &'f F, level: Level, flags: MappingFlags) -> Self {
         let attribute_bits = !format.address_bits(format.geometry().last_host_page());
+        let absent = Kind {
+            attributes: format.absent() & attribute_bits,
+            flipped: 0,
+            change: None,
+        };
         Self {
             format,
             level,
             flags,
             attribute_bits,
-            attributes: format.absent() & attribute_bits,
-            flipped: 0,
-            change: None,
+            last: absent,
+            other: absent,
         }
     }
 
@@ -67,15 +80,19 @@ impl<'f, F: Format> Rewrite<'f, F> {
         let (mut count, mut rewritten) = (0, None);
         while let Some(rest @ [word, ..]) = words.get(count..) {
             let old = word.load();
-            if old & self.attribute_bits != self.attributes && !self.learn(old) {
-                break;
+            let attributes = old & self.attribute_bits;
+            if attributes != self.last.attributes {
+                mem::swap(&mut self.last, &mut self.other);
+                if attributes != self.last.attributes && !self.learn(old) {
+                    break;
+                }
             }
             let alike = match two_writers {
                 true => self.one_of_two_writers(word),
                 // From the first entry on: chunks of a table are then aligned to cache lines.
                 false => self.flip_alike(rest),
             };
-            if let Some(change) = self.change {
+            if let Some(change) = self.last.change {
                 note(&mut rewritten, count, alike, change);
             }
             count += alike;
@@ -95,14 +112,17 @@ impl<'f, F: Format> Rewrite<'f, F> {
             Entry::Absent => (old, None),
             Entry::Table(_) => return false,
         };
-        self.attributes = old & self.attribute_bits;
-        (self.flipped, self.change) = (old ^ new, change);
+        self.last = Kind {
+            attributes: old & self.attribute_bits,
+            flipped: old ^ new,
+            change,
+        };
         true
     }
 
     /// Rewrites an entry with the attributes of the last leaf, to which the hardware may write meanwhile.
     fn one_of_two_writers(&self, word: &Word) -> usize {
-        if self.flipped != 0 {
+        if self.last.flipped != 0 {
             word.update(|bits| self.format.with_permissions(self.level, bits, self.flags));
         }
         1
@@ -113,8 +133,18 @@ impl<'f, F: Format> Rewrite<'f, F> {
     #[inline]
     fn flip_alike(&self, words: &[Word]) -> usize {
         // Copies, which no store to an entry keeps from staying in registers.
-        let (mask, wanted, flipped) = (self.attribute_bits, self.attributes, self.flipped);
+        let Kind {
+            attributes: wanted,
+            flipped,
+            ..
+        } = self.last;
+        let mask = self.attribute_bits;
         let (chunks, _) = words.as_chunks::<CHUNK>();
+        // Where kinds take turns, no chunk is of one.
+        let chunks = match words {
+            [_, second, ..] if second.load() & mask != wanted => &[],
+            _ => chunks,
+        };
         let mut count = 0;
         for chunk in chunks {
             // SAFETY: the hardware does not write entries of this format, as `leading` has asked, and the
