@@ -14,6 +14,7 @@ use crate::hal::{HalTableHost, VmHal};
 use crate::region::{Backing, Region};
 use crate::region_map::{RegionMap, Vacancy};
 use crate::setup_error::SetupError;
+use crate::table_frames::TableFrames;
 use crate::vmid_claim::VmidClaim;
 
 /// What the machine's lock protects.
@@ -51,6 +52,7 @@ impl<F: Format, H: VmHal> AddressSpace<F, H> {
         let host = HalTableHost {
             hal: Arc::clone(&hal),
             vmid: VmidClaim::new(&hal, vmid).ok_or(SetupError::VmidInUse { vmid })?,
+            frames: TableFrames::new(&hal),
         };
         let table = NestedPageTable::new(format, vmid, host).map_err(SetupError::Table)?;
         Ok(Self {

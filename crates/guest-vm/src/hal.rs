@@ -12,6 +12,7 @@ use nested_page_table::{HostFrames, Invalidation, InvalidationFailed, TableHost}
 use crate::guest_use::GuestUse;
 #[cfg(doc)]
 use crate::guest_use::HostMemoryKind;
+use crate::table_frames::TableFrames;
 use crate::vmid_claim::VmidClaim;
 
 /// The hypervisor's side of a virtual machine: memory, and the caches of the processors.
@@ -191,14 +192,16 @@ forward_to_referent!(&T, Arc<T>);
 pub(crate) struct HalTableHost<H: VmHal> {
     pub(crate) hal: Arc<H>,
     pub(crate) vmid: VmidClaim<H>,
+    pub(crate) frames: TableFrames<H>,
 }
 
 // SAFETY: every promise is one of `VmHal`.
 unsafe impl<H: VmHal> TableHost for HalTableHost<H> {
-    type Frames = H::Frames;
+    type Frames = TableFrames<H>;
 
+    #[inline]
     fn frames(&self) -> &Self::Frames {
-        self.hal.frames()
+        &self.frames
     }
 
     fn invalidate(&self, request: &Invalidation) -> Result<(), InvalidationFailed> {

@@ -40,6 +40,7 @@ mod region_map;
 mod set_vmid;
 mod setup;
 mod setup_error;
+mod table_frames;
 mod vm;
 mod vmid_claim;
 mod warning;

@@ -184,7 +184,31 @@ fn a_fault_finishes_a_removal_that_failed<B: Backend>() {
     shut_down(vm, &host);
 }
 
+/// With a reserve, a fault needs no frame of the allocator for tables, and the reserve comes back with the machine.
+fn a_fault_takes_tables_from_the_reserve<B: Backend>() {
+    let host = host::<B>();
+    let vm = vm_with::<B>(&host, lazy(RAM, 0x1_0000_0000, RW));
+    vm.refill_table_frames(5).unwrap();
+    vm.refill_table_frames(3).unwrap();
+    assert_eq!(vm.table_frames_in_reserve(), 5);
+    let tables = |vm: &TestVm<B>| vm.statistics().table_frames;
+    let before = tables(&vm);
+    for far in [0, 0x4000_0000] {
+        // The page, and nothing else.
+        host.simulated_frames().fail_at(2, Failure::FromThenOn);
+        assert_eq!(fault::<B>(&vm, RAM + far), FaultOutcome::Filled);
+        host.simulated_frames().fail_at(0, Failure::Once);
+    }
+    let taken = (tables(&vm) - before) as usize;
+    assert!(taken >= 3, "only {taken} tables");
+    assert_eq!(vm.table_frames_in_reserve(), 5 - taken);
+    vm.refill_table_frames(usize::MAX).unwrap();
+    assert_eq!(vm.table_frames_in_reserve(), 16);
+    shut_down(vm, &host);
+}
+
 on_every_backend! {
+    a_fault_takes_tables_from_the_reserve,
     a_fault_fills_two_mebibytes_or_a_page,
     a_fault_fills_pages_around_its_own,
     a_fault_finishes_a_removal_that_failed,
