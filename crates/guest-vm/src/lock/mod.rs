@@ -2,7 +2,7 @@
 //! wait for one.
 //!
 //! `docs/decisions/0009-reader-writer-lock.md` says why it is our own. `raw` holds the protocol, which is tested
-//! exhaustively by loom (`tests/lock.rs`); this file puts data behind it.
+//! by loom (`tests/lock`); this file puts data behind it.
 #![expect(unsafe_code, reason = "references to what the lock protects")]
 
 mod atomic;
