@@ -11,6 +11,7 @@ use crate::contract::level::Level;
 use crate::tree::pass::{Look, Next, Run, Seen};
 use crate::tree::slots::tables_below;
 use crate::tree::tables::{Part, Tables};
+use crate::tree::words::Word;
 
 /// Whether every leaf in a range can have the permissions, and the frames for the splits that this takes.
 pub(crate) struct PermissionSurvey<'a, F: Format, H: TableHost> {
@@ -50,7 +51,7 @@ impl<'a, F: Format, H: TableHost> PermissionSurvey<'a, F, H> {
     }
 
     /// Without `EXECUTE` no memory type stands in the way.
-    fn is_any_leaf_fine(&self) -> bool {
+    pub(crate) fn is_any_leaf_fine(&self) -> bool {
         !self.action.permissions.contains(MappingFlags::EXECUTE)
     }
 
@@ -85,10 +86,19 @@ impl<F: Format, H: TableHost> Look for PermissionSurvey<'_, F, H> {
         if run.level > self.action.largest {
             return 0;
         }
-        let entries = run.entries.iter();
-        entries
-            .take_while(|entry| self.accepts(run.level, entry.load()))
-            .count()
+        let mask = self.attribute_bits;
+        let mut count = 0;
+        while let Some(rest @ [entry, ..]) = run.entries.get(count..) {
+            let bits = entry.load();
+            if !self.accepts(run.level, bits) {
+                break;
+            }
+            // Others like it can have the permissions, too: mostly the rest of the run. It is like itself, unless the
+            // hardware has marked it since.
+            let is_alike = |other: &&Word| (other.load() ^ bits) & mask == 0;
+            count += rest.iter().take_while(is_alike).count().max(1);
+        }
+        count
     }
 
     fn at(&mut self, seen: &Seen<'_>) -> Next {

@@ -98,7 +98,10 @@ impl<F: Format, H: TableHost> Tables<F, H> {
             entries,
             start,
         };
-        if PermissionSurvey::of(self, &action).run(&run) != entries.len() {
+        // Pages lead to no table, and without `EXECUTE` no memory type stands in the way: there is nothing to find out.
+        let mut survey = PermissionSurvey::of(self, &action);
+        let is_known = level == Level::PAGE_4K && survey.is_any_leaf_fine();
+        if !is_known && survey.run(&run) != entries.len() {
             return None;
         }
         let (_, rewritten) = Rewrite::new(&self.format, level, permissions).leading(entries);
