@@ -212,10 +212,10 @@ fn a_hundred_thousand_devices_take_less_than_200_mb() {
 
 /// `guest-map plan examples/qemu-virt-riscv64.toml --arch riscv64 --format svg` makes it anew.
 #[test]
-fn the_manual_shows_the_picture_of_an_example() {
+fn the_picture_of_an_example_is_the_one_that_is_printed() {
     let file = example("qemu-virt-riscv64.toml");
     let arguments = ["plan", &file, "--arch", "riscv64", "--format", "svg"];
     let expected = include_str!("../examples/qemu-virt-riscv64.svg");
     assert_eq!(guest_map(&arguments).accepted(), expected);
-    assert!(include_str!("../README.md").contains("(examples/qemu-virt-riscv64.svg)"));
+    assert!(include_str!("../README.md").contains("`examples/qemu-virt-riscv64.svg`"));
 }
