@@ -22,14 +22,33 @@ impl Damage {
         mmu: &M::Mmu,
         address: GuestPhysAddr,
     ) -> Option<Self> {
+        let damage = Self::of::<M>(machine, mmu, address)?;
+        damage.write(machine, machine.damage(damage.intact));
+        Some(damage)
+    }
+
+    /// Has the page at `address` lead where `other` leads. A guest that goes on with the damage, and writes to the page,
+    /// then writes to memory of its own: never to a page table, which the library would stumble over.
+    pub(crate) fn inflict_by<M: Machine>(
+        machine: &M,
+        mmu: &M::Mmu,
+        address: GuestPhysAddr,
+        other: GuestPhysAddr,
+    ) -> Option<Self> {
+        let damage = Self::of::<M>(machine, mmu, address)?;
+        let other = Self::of::<M>(machine, mmu, other)?;
+        damage.write(machine, other.intact);
+        Some(damage)
+    }
+
+    /// The last entry of the walk to `address`, as it is.
+    fn of<M: Machine>(machine: &M, mmu: &M::Mmu, address: GuestPhysAddr) -> Option<Self> {
         let walk = mmu.walk(machine.memory(), address, Access::Read);
         let step = walk.steps.last()?;
-        let damage = Self {
+        Some(Self {
             entry: step.entry,
             intact: step.value,
-        };
-        damage.write(machine, machine.damage(step.value));
-        Some(damage)
+        })
     }
 
     /// Undoes the damage, so that the library does not stumble over it.

@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::sync::Arc;
 
 use nested_paging::nested_page_table::Format;
-use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange, MappingFlags, Vm};
+use nested_paging::{GuestPhysAddr, HostPhysAddr, HostPhysRange, MappingFlags, PAGE_SIZE_4K, Vm};
 
 use crate::damage::Damage;
 use crate::loaded_files::LoadedFiles;
@@ -138,7 +138,8 @@ impl<M: Machine> RealGuest<'_, M> {
     ) -> Option<Damage> {
         let address = file.ramdisk_load_addr.filter(|_| self.sabotage)?;
         let mmu = self.machine.mmu(format, vm.address_space_id());
-        Damage::inflict(self.machine, &mmu, address)
+        let next = address.checked_add(PAGE_SIZE_4K)?;
+        Damage::inflict_by(self.machine, &mmu, address, next)
     }
 }
 
