@@ -103,7 +103,8 @@ impl Statistics {
             ..
         } = completed;
         ensure!(filled > 0, "no page was filled on demand");
-        let is_idle = completed.filled_by_second == Some(0);
+        // Some thirty blocks are all that is filled: by chance all of them by the first CPU.
+        let is_idle = largest == Leaf::Page && completed.filled_by_second == Some(0);
         ensure!(!is_idle, "the second CPU filled nothing: {completed}");
         let are_few = largest == Leaf::Page || filled <= FEW;
         ensure!(are_few, "more than {FEW} faults: {completed}");
