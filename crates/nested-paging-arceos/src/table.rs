@@ -115,43 +115,16 @@ impl<F: Format, H: TableHost> Table<F, H> {
         range: GuestPhysRange,
         paddr: PhysAddr,
         flags: MappingFlags,
+        policy: LeafPolicy,
     ) -> AddrSpaceResult {
         let flags = flags_from_axvm(flags).map_err(|_| AddrSpaceError::InvalidMapping)?;
-        let mapped = self.table.map(range, host(paddr), flags);
+        let mut edit = self.table.edit();
+        let mapped = edit.map_with(range, host(paddr), flags, policy);
+        let invalidated = edit.finish();
         mapped.map_err(map_error)?;
+        // It is mapped, whatever the invalidation says.
         self.is_in_use(paddr);
-        Ok(())
-    }
-
-    /// Page by page, in leaves of 4 KiB. What was mapped before an error is unmapped again.
-    fn map_pages(
-        &mut self,
-        whole: GuestPhysRange,
-        paddr: PhysAddr,
-        flags: MappingFlags,
-    ) -> AddrSpaceResult {
-        let pages = (0..whole.size()).step_by(PAGE_SIZE_4K as usize);
-        for offset in pages {
-            let start = GuestPhysAddr::from_usize((whole.start().as_u64() + offset) as usize);
-            let frame = paddr
-                .as_usize()
-                .checked_add(offset as usize)
-                .ok_or(AddrSpaceError::InvalidMapping);
-            let mapped = frame.and_then(|frame| self.map_range(page(start), frame.into(), flags));
-            if let Err(error) = mapped {
-                self.unmap_first(&whole, offset)?;
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn unmap_first(&mut self, whole: &GuestPhysRange, size: u64) -> AddrSpaceResult {
-        match GuestPhysRange::from_start_size(whole.start(), size) {
-            Ok(mapped) => self.table.unmap(mapped).map_err(unmap_error),
-            // Nothing was mapped yet.
-            Err(_) => Ok(()),
-        }
+        invalidated.map_err(|_| AddrSpaceError::NeedsRepair)
     }
 }
 
@@ -210,7 +183,7 @@ impl<F: Format, H: TableHost> NestedPageTableOps for Table<F, H> {
                 alignment: size,
             });
         }
-        self.map_range(range(vaddr, size)?, paddr, flags)
+        self.map_range(range(vaddr, size)?, paddr, flags, LeafPolicy::HARDWARE)
     }
 
     /// The whole leaf over `vaddr` goes.
@@ -232,10 +205,11 @@ impl<F: Format, H: TableHost> NestedPageTableOps for Table<F, H> {
         allow_huge: bool,
     ) -> AddrSpaceResult {
         let range = range(vaddr, size)?;
-        match allow_huge || !range.is_aligned_4k() {
-            true => self.map_range(range, paddr, flags),
-            false => self.map_pages(range, paddr, flags),
-        }
+        let policy = match allow_huge {
+            true => LeafPolicy::HARDWARE,
+            false => LeafPolicy::up_to(Level::PAGE_4K),
+        };
+        self.map_range(range, paddr, flags, policy)
     }
 
     /// Holes are skipped; leaves that reach out of the range are split.
@@ -249,16 +223,24 @@ impl<F: Format, H: TableHost> NestedPageTableOps for Table<F, H> {
     /// Where the page is mapped and `paddr` is the frame that [`alloc_frame`](NestedPageTableOps::alloc_frame) handed out last,
     /// a second CPU faulted on the page: nothing changes, the frame is given back, and the answer is `true`. Any
     /// other frame replaces the one that is mapped, which the caller still owns.
+    ///
+    /// `false`: nothing has changed. The frame that was handed out last is given back then, too: `axaddrspace`
+    /// forgets it.
     fn remap(&mut self, start: GuestPhysAddr, paddr: PhysAddr, flags: MappingFlags) -> bool {
         let page = page(start);
-        if self.table.translate(page.start()).is_none() {
-            return self.map_range(page, paddr, flags).is_ok();
-        }
-        if self.was_handed_out(paddr) {
+        let is_new = self.was_handed_out(paddr);
+        let is_done = match self.table.host_of(page.start()) {
+            None => self
+                .map_range(page, paddr, flags, LeafPolicy::HARDWARE)
+                .is_ok(),
+            Some(_) if is_new => true,
+            Some(_) => self.replace(page, paddr, flags).is_ok(),
+        };
+        // A frame that was mapped is in use, even where the host could not invalidate.
+        if is_new && self.was_handed_out(paddr) {
             self.dealloc_frame(paddr);
-            return true;
         }
-        self.replace(page, paddr, flags).is_ok()
+        is_done
     }
 
     /// Holes are skipped. A leaf that reaches out of the range is split. Permissions only: `false` where `new_flags` names a
@@ -296,7 +278,7 @@ impl<F: Format, H: TableHost> Table<F, H> {
             return Err(AddrSpaceError::MappingState);
         };
         self.table.unmap(page).map_err(unmap_error)?;
-        let mapped = self.map_range(page, paddr, flags);
+        let mapped = self.map_range(page, paddr, flags, LeafPolicy::HARDWARE);
         if mapped.is_err() {
             // What the page had fits, and its table is there.
             let Some(before) = old.host_of(page.start()) else {

@@ -117,6 +117,29 @@ impl Check for Exhausted {
     }
 }
 
+/// The frame for the page is there, and one for a table is not: `axaddrspace` 0.6 forgets the frame.
+struct NoTable;
+
+impl Check for NoTable {
+    fn check<F: Machine>(&self, format: F) {
+        let mut rig = Rig::new(format);
+        rig.space
+            .map_alloc(gpa(0x8000), 0x4000, READ_WRITE, false)
+            .unwrap();
+        let before = rig.arena.out();
+        rig.arena.fail_after(Some(1));
+        assert!(!rig.space.handle_page_fault(gpa(0x9000), MappingFlags::READ));
+        rig.arena.fail_after(None);
+        assert_eq!(rig.arena.out(), before);
+        assert_eq!(rig.translate(0x9000), None);
+    }
+}
+
+#[test]
+fn a_fault_without_a_frame_for_a_table_loses_no_frame() {
+    on_every_machine(&NoTable);
+}
+
 #[test]
 fn a_fault_without_frames_is_no_success() {
     on_every_machine(&Exhausted);
